@@ -1,0 +1,10 @@
+"""The server's own settings, with what tests need: no secret, a fast password hash, a SQLite file in memory."""
+
+import os
+
+os.environ.setdefault("DJANGO_DEBUG", "1")
+
+from tradpal_cb.settings import *  # noqa: E402, F403  # the environment comes first
+
+DEBUG = False
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

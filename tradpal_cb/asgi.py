@@ -1,0 +1,26 @@
+"""The server: HTTP by Django, ``/ws/agent`` for links, ``/ws/feed`` for browsers and keys."""
+
+from __future__ import annotations
+
+import os
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.asgi import get_asgi_application
+from django.urls import path
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tradpal_cb.settings")
+http = get_asgi_application()  # first: it makes the app registry ready for the imports below
+
+from breakers.agents import AgentConsumer, runtime  # noqa: E402  # needs the app registry
+from dashboard.consumers import FeedConsumer  # noqa: E402  # needs the app registry
+
+runtime.start()
+
+application = ProtocolTypeRouter(
+    {
+        "http": http,
+        "websocket": URLRouter(
+            [path("ws/agent", AgentConsumer.as_asgi()), path("ws/feed", FeedConsumer.as_asgi())],
+        ),
+    }
+)
