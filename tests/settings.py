@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("DJANGO_DEBUG", "1")
 
-from tradpal_cb.settings import *  # noqa: E402, F403  # the environment comes first
+from tradpal_cb.settings import *  # noqa: F403  # the environment comes first
 
 DEBUG = False
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
