@@ -102,8 +102,9 @@ class ServerProcess:
         """Returns when ``/health`` answers."""
         assert self._process is None, "already running"
         with self.log.open("ab") as log:
+            command = ["-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "tradpal_cb.asgi:application"]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "tradpal_cb.asgi:application"],
+                [sys.executable, *command],
                 cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         eventually(self.is_healthy, within=40, what=f"the server is up; its log: {self.log}")
