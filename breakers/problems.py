@@ -1,0 +1,33 @@
+"""What a write can meet, with the facts as attributes; wrong values are :class:`breakers.core.errors.ConfigError`::
+
+Problem(Exception)
+├── NotFound           no breaker, or key, of this name
+├── AlreadyExists      the name is taken
+└── VersionConflict    somebody else was faster; carries the version that stands now
+"""
+
+from __future__ import annotations
+
+
+class Problem(Exception):
+    """Root of what services refuse although every value is right."""
+
+    def __init__(self, name: str, message: str) -> None:
+        self.name = name
+        super().__init__(message)
+
+
+class NotFound(Problem):
+    def __init__(self, name: str) -> None:
+        super().__init__(name, f"there is no {name!r}")
+
+
+class AlreadyExists(Problem):
+    def __init__(self, name: str) -> None:
+        super().__init__(name, f"there is already a {name!r}")
+
+
+class VersionConflict(Problem):
+    def __init__(self, name: str, current_version: int) -> None:
+        self.current_version = current_version
+        super().__init__(name, f"{name!r} has meanwhile been changed; its version is now {current_version}")

@@ -1,0 +1,211 @@
+"""Reads of the database; nothing here writes. Everything but the two query sets comes back as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Count, F, Max, QuerySet, Window
+from django.db.models.functions import RowNumber
+from django.utils import timezone
+
+from breakers.core.states import CircuitBreakerState
+from breakers.models import (
+    BreakerConfig,
+    BreakerRecord,
+    ConfigChange,
+    DesiredState,
+    Instance,
+    InstanceIdentity,
+    InstanceRecord,
+    LastCause,
+    LatestState,
+    ResetRecord,
+    Revision,
+    StateChange,
+)
+from breakers.problems import NotFound
+
+__all__ = [
+    "RESET_LIFETIME",
+    "BreakerRecord",
+    "DesiredState",
+    "InstanceIdentity",
+    "InstanceRecord",
+    "LastCause",
+    "LatestState",
+    "ResetRecord",
+    "breaker",
+    "changes",
+    "current_revision",
+    "desired_state",
+    "fleet_since",
+    "history",
+    "instances_observed",
+    "last_causes",
+    "latest_states",
+    "newest",
+    "recorded_sequence",
+    "transition_totals",
+]
+
+RESET_LIFETIME: Final = timedelta(seconds=60)
+SINCE_ROWS: Final = 500
+_SNAPSHOT_ATTEMPTS: Final = 5
+_BADNESS: Final = {
+    CircuitBreakerState.CLOSED.value: 0,
+    CircuitBreakerState.HALF_OPEN.value: 1,
+    CircuitBreakerState.OPEN.value: 2,
+}
+
+
+def current_revision() -> int:
+    """Of the last committed write of desired state; one query by primary key."""
+    return Revision.objects.filter(pk=1).values_list("current", flat=True).first() or 0
+
+
+def breaker(name: str) -> BreakerConfig:
+    """Raises :class:`~breakers.problems.NotFound`."""
+    found = BreakerConfig.objects.filter(name=name).first()
+    if found is None:
+        raise NotFound(name)
+    return found
+
+
+def desired_state() -> DesiredState:
+    """All that is wanted, as it stood at one revision. Three queries and one more to see that nothing moved meanwhile.
+
+    A read that shares no statement with a writer needs no lock: if the revision is the same before and after, no write
+    committed between. Under constant writes it waits for its turn, as a writer would.
+    """
+    for _ in range(_SNAPSHOT_ATTEMPTS):
+        state = _read_state(current_revision())
+        if current_revision() == state.revision:
+            return state
+    with transaction.atomic():
+        return _read_state(Revision.locked().current)
+
+
+def _read_state(revision: int) -> DesiredState:
+    now = timezone.now()
+    breakers = {row.name: row.record(now) for row in BreakerConfig.objects.all()}
+    resets = changes(kind=ConfigChange.Kind.RESET, since=now - RESET_LIFETIME).order_by("revision")
+    return DesiredState(revision, breakers, tuple(row.reset_record() for row in resets))
+
+
+def instances_observed() -> list[InstanceRecord]:
+    """Every instance with its last written totals, also the gone ones: their counts stay in the fleet's."""
+    return [row.record() for row in Instance.objects.all()]
+
+
+def recorded_sequence(instance: UUID) -> int:
+    """The highest sequence of this instance that stands in the database; 0 if none does."""
+    found = StateChange.objects.filter(instance=instance).aggregate(highest=Max("sequence"))
+    return found["highest"] or 0
+
+
+def history(
+    name: str | None = None,
+    *,
+    service: str | None = None,
+    instance: UUID | None = None,
+    from_state: str | None = None,
+    to_state: str | None = None,
+    reason: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> QuerySet[StateChange]:
+    """Transitions, newest first; ``since`` and ``until`` inclusive."""
+    wanted = {
+        "breaker": name,
+        "service": service,
+        "instance": instance,
+        "from_state": from_state,
+        "to_state": to_state,
+        "reason": reason,
+        "at__gte": since,
+        "at__lte": until,
+    }
+    return StateChange.objects.filter(**_given(wanted)).order_by("-at", "-sequence", "-id")
+
+
+def changes(
+    name: str | None = None,
+    *,
+    kind: str | None = None,
+    actor: str | None = None,
+    above: int | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> QuerySet[ConfigChange]:
+    """Config changes and operator actions, newest first; ``above``: only those with a higher revision."""
+    wanted = {
+        "breaker": name,
+        "kind": kind,
+        "actor": actor,
+        "revision__gt": above,
+        "at__gte": since,
+        "at__lte": until,
+    }
+    return ConfigChange.objects.filter(**_given(wanted)).order_by("-revision")
+
+
+def _given(wanted: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def latest_states() -> dict[str, list[LatestState]]:
+    """Breaker to the newest transition of each of its instances."""
+    found: dict[str, list[LatestState]] = {}
+    for row in newest(history(), "breaker", "instance"):
+        to_state, from_state = CircuitBreakerState(row.to_state), CircuitBreakerState(row.from_state)
+        found.setdefault(row.breaker, []).append(LatestState(row.instance, to_state, from_state, row.at))
+    return found
+
+
+def last_causes(to_state: CircuitBreakerState | None = None) -> dict[str, LastCause]:
+    """Breaker to the cause of its newest transition, or of the newest to ``to_state``."""
+    rows = newest(history(to_state=to_state), "breaker")
+    return {row.breaker: LastCause(row.cause, row.reason, row.at) for row in rows}
+
+
+def newest(within: QuerySet[StateChange], *groups: str) -> QuerySet[StateChange]:
+    """The newest transition of each group; the sequence decides between two of one instant."""
+    order = [F("at").desc(), F("sequence").desc(), F("id").desc()]
+    rank = Window(RowNumber(), partition_by=[F(group) for group in groups], order_by=order)
+    return within.annotate(rank=rank).filter(rank=1)
+
+
+def transition_totals() -> dict[tuple[str, str, str, str], int]:
+    """(breaker, from, to, reason) to the number of transitions recorded."""
+    keys = ("breaker", "from_state", "to_state", "reason")
+    rows = StateChange.objects.order_by().values_list(*keys).annotate(total=Count("id"))
+    return {(name, before, after, reason): total for name, before, after, reason, total in rows}
+
+
+def fleet_since(name: str, states: Mapping[UUID, CircuitBreakerState] | None = None) -> datetime | None:
+    """When the worst state of the instances last became what it is; ``None`` when the history does not say.
+
+    ``states``: what each live instance is in now; others are then left out. Without it, every instance in the history
+    counts, in the state of its newest transition. Walks back over at most 500 transitions, undoing each.
+    """
+    rows = list(history(name)[:SINCE_ROWS])
+    now = {instance: state.value for instance, state in states.items()} if states is not None else _newest_of(rows)
+    worst = _worst(now)
+    for row in rows:
+        if row.instance in now:
+            now[row.instance] = row.from_state
+            if _worst(now) != worst:
+                return row.at
+    return None
+
+
+def _newest_of(rows: list[StateChange]) -> dict[UUID, str]:
+    return {row.instance: row.to_state for row in reversed(rows)}
+
+
+def _worst(states: Mapping[UUID, str]) -> int:
+    return max((_BADNESS[state] for state in states.values()), default=0)

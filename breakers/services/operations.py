@@ -1,0 +1,97 @@
+"""What an operator does to running breakers: resets and overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from django.db import transaction
+from django.utils import timezone
+
+from breakers import publish
+from breakers.core.errors import ConfigError
+from breakers.core.states import Override
+from breakers.models import BreakerConfig, ConfigChange, ResetRecord, Revision
+
+from .actors import Actor
+from .rows import audited, conclude, locked
+from .texts import storable
+
+
+@transaction.atomic
+def breaker_reset(
+    *, name: str, reason: str, by: Actor, instance: UUID | None = None, expected_version: int | None = None
+) -> ResetRecord:
+    """A command that lives 60 s, for one instance or for all that run now. Raises ``NotFound``, ``VersionConflict``."""
+    revision, row = locked(name, expected_version)
+    change = _reset(row, revision.advance(), reason, by, instance)
+    conclude(change)
+    return change.reset_record()
+
+
+@transaction.atomic
+def breakers_reset_all(*, names: Sequence[str] | None, reason: str, by: Actor) -> list[ResetRecord]:
+    """One command for each breaker, or for each of ``names`` that exists."""
+    revision = Revision.locked()
+    rows = BreakerConfig.objects.all() if names is None else BreakerConfig.objects.filter(name__in=names)
+    changes = [_reset(row, revision.current + step, reason, by) for step, row in enumerate(rows, start=1)]
+    if changes:
+        last = revision.advance(len(changes))
+        ConfigChange.objects.bulk_create(changes)
+        publish.on_commit(last)
+    return [change.reset_record() for change in changes]
+
+
+def _reset(row: BreakerConfig, revision: int, reason: str, by: Actor, instance: UUID | None = None) -> ConfigChange:
+    kind, command = ConfigChange.Kind.RESET, uuid4()
+    return audited(kind, row=row, revision=revision, reason=reason, by=by, command_id=command, instance=instance)
+
+
+@transaction.atomic
+def override_set(
+    *,
+    name: str,
+    override: Override,
+    reason: str,
+    expires_at: datetime | None,
+    by: Actor,
+    expected_version: int | None = None,
+) -> BreakerConfig:
+    """Forces the breaker fleet-wide, until released or ``expires_at`` (aware). One that stands is replaced.
+
+    Raises ``NotFound``, ``VersionConflict``, and ``ConfigError`` for an end in the past.
+    """
+    if expires_at is not None and expires_at <= timezone.now():
+        raise ConfigError({"expires_at": "must be in the future"})
+    revision, row = locked(name, expected_version)
+    before = row.override_settings()
+    row.override, row.override_reason, row.override_by = override.value, storable(reason), str(by)
+    row.override_expires_at = expires_at
+    return _overridden(ConfigChange.Kind.OVERRIDE_SET, row, revision, before, reason, by)
+
+
+@transaction.atomic
+def override_release(*, name: str, reason: str, by: Actor, expected_version: int | None = None) -> BreakerConfig:
+    """Back to what the machine says; with no override it writes nothing. Raises ``NotFound``, ``VersionConflict``."""
+    revision, row = locked(name, expected_version)
+    before = row.override_settings()
+    if before is None:
+        return row
+    row.override = row.override_reason = row.override_by = ""
+    row.override_expires_at = None
+    return _overridden(ConfigChange.Kind.OVERRIDE_RELEASED, row, revision, before, reason, by)
+
+
+def _overridden(
+    kind: ConfigChange.Kind,
+    row: BreakerConfig,
+    revision: Revision,
+    before: dict[str, object] | None,
+    reason: str,
+    by: Actor,
+) -> BreakerConfig:
+    row.save_as_next_revision(revision)
+    after = row.override_settings()
+    conclude(audited(kind, row=row, revision=row.revision, reason=reason, by=by, before=before, after=after))
+    return row

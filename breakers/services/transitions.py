@@ -1,0 +1,94 @@
+"""Transitions that instances report: at least once on the wire, exactly once in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from breakers.core.config import BREAKER_FIELDS
+from breakers.core.wire import TransitionReport
+from breakers.models import Instance, InstanceIdentity, StateChange
+from breakers.selectors import history, newest
+
+from .instances import instance_row
+from .texts import storable
+
+Batch = Sequence[tuple[InstanceIdentity, TransitionReport]]
+_CHUNK = 400  # parameters in one IN: SQLite's limit is 999
+
+
+@transaction.atomic
+def transitions_record(*, batch: Batch) -> list[StateChange]:
+    """Returns those that are really new, in order; repeated and unreadable ones are passed over. Few queries a 400."""
+    now = timezone.now()
+    rows: dict[tuple[UUID, int], StateChange] = {}
+    for identity, report in batch:
+        if _is_readable(report):
+            rows.setdefault((identity.id, report.sequence), _row(identity, report, now))
+    _lock_instances({identity.id: identity for identity, _ in batch}, now)
+    recorded = _recorded(rows)
+    return StateChange.objects.bulk_create([row for key, row in rows.items() if key not in recorded])
+
+
+def _lock_instances(identities: dict[UUID, InstanceIdentity], now: datetime) -> None:
+    """Two processes may report one instance (it reconnected): the second waits here, then sees what the first wrote."""
+    ids = sorted(identities)
+    Instance.objects.bulk_create([instance_row(identities[one], now) for one in ids], ignore_conflicts=True)
+    for start in range(0, len(ids), _CHUNK):
+        list(Instance.objects.select_for_update().filter(pk__in=ids[start : start + _CHUNK]).order_by("pk"))
+
+
+def _recorded(keys: Iterable[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+    wanted, found = list(keys), set[tuple[UUID, int]]()
+    for start in range(0, len(wanted), _CHUNK):
+        instances, sequences = zip(*wanted[start : start + _CHUNK], strict=True)
+        rows = StateChange.objects.filter(instance__in=set(instances), sequence__in=set(sequences))
+        found.update(rows.values_list("instance", "sequence"))
+    return found
+
+
+def _is_readable(report: TransitionReport) -> bool:
+    return report.sequence > 0 and BREAKER_FIELDS["name"].problem(report.name) is None
+
+
+def _row(identity: InstanceIdentity, report: TransitionReport, now: datetime) -> StateChange:
+    return StateChange(
+        breaker=report.name,
+        service=storable(identity.service, 100),
+        instance=identity.id,
+        sequence=report.sequence,
+        from_state=report.from_state.value,
+        to_state=report.to_state.value,
+        reason=storable(report.reason, 50),
+        cause=storable(report.cause, 2000),
+        epoch=report.epoch,
+        failures=report.failures,
+        calls=report.calls,
+        failure_rate=report.failure_rate,
+        at=_moment(report.at, now),
+        received_at=now,
+    )
+
+
+def _moment(seconds: float, otherwise: datetime) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):  # no calendar reaches that far
+        return otherwise
+
+
+@transaction.atomic
+def history_prune(*, before: datetime) -> int:
+    """Deletes transitions older than ``before`` and returns how many.
+
+    The last of each breaker stays, and the last of each instance that is not gone: they say since when.
+    """
+    live = Instance.objects.filter(gone_at=None).values("id")
+    of_breaker = newest(history(), "breaker").values("pk")
+    of_instance = newest(history().filter(instance__in=live), "breaker", "instance").values("pk")
+    old = StateChange.objects.filter(at__lt=before).exclude(pk__in=of_breaker).exclude(pk__in=of_instance)
+    return old.delete()[0]
