@@ -1,0 +1,36 @@
+"""Whether a socket still takes bytes: daphne's ``send`` never waits, so one that does not read would grow memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+
+class Gate:
+    """Closed while the socket's write buffer is full; the push producer that Twisted's transport pauses and resumes."""
+
+    def __init__(self, on_open: Callable[[], None]) -> None:
+        self.closed = False
+        self._on_open = on_open
+
+    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's IPushProducer
+        self.closed = True
+
+    def resumeProducing(self) -> None:  # noqa: N802  # Twisted's IPushProducer
+        self.closed = False
+        self._on_open()
+
+    def stopProducing(self) -> None:  # noqa: N802  # Twisted's IPushProducer
+        self.closed = True
+
+
+def watch(send: Any, on_open: Callable[[], None]) -> Gate:  # an ASGI send callable of any server
+    """A gate on the transport behind daphne's ``send``; elsewhere one that never closes: other servers' ``send`` waits."""
+    gate = Gate(on_open)
+    protocol = send.args[0] if isinstance(send, partial) and send.args else None
+    transport = getattr(protocol, "transport", None)
+    if hasattr(transport, "registerProducer"):
+        transport.unregisterProducer()  # the HTTP channel's, left there by the upgrade
+        transport.registerProducer(gate, True)
+    return gate
