@@ -25,7 +25,7 @@ def breakers_register(*, registrations: Sequence[Registration], service: str) ->
     Returns a sentence for each that was refused. Costs one query when all are known. Several services may register
     one name at the same time: the first is recorded. Does nothing unless ``CIRCUIT_BREAKER_AUTO_REGISTER``.
     """
-    if not settings.CIRCUIT_BREAKER_AUTO_REGISTER:
+    if not getattr(settings, "CIRCUIT_BREAKER_AUTO_REGISTER", True):
         return []
     rows, refused = _read(_unknown(registrations))
     if rows:

@@ -1,0 +1,29 @@
+"""API keys on HTTP: ``Authorization: Bearer KEY``."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from breakers.models import ApiKey
+from breakers.services import authenticate_key
+
+__all__ = ["ApiKeyAuthentication", "authenticate_key"]
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """A wrong or revoked key is a 401, also where anonymous people may read: who shows a key means it."""
+
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, ApiKey] | None:
+        scheme, _, secret = get_authorization_header(request).partition(b" ")
+        if scheme.lower() != b"bearer":
+            return None
+        key = authenticate_key(secret.strip().decode("latin-1"))
+        if key is None:
+            raise AuthenticationFailed("This API key is unknown or was revoked.")
+        return AnonymousUser(), key
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
