@@ -1,0 +1,350 @@
+"""The one object: desired state of all breakers, observed state of all instances, and the rows that follow."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from breakers import selectors
+from breakers.core.wire import Desired, DesiredBreaker, Report, ResetCommand
+from breakers.models import BreakerRecord, DesiredState, InstanceIdentity, InstanceRecord, ResetRecord
+
+from .desired import Reset, Wanted
+from .events import Event, Progress, change_event, progress_event
+from .ledger import Ledger
+from .observed import InstanceFacts
+from .past import Past
+from .rows import derive_instance, derive_instance_rows, derive_row
+from .summary import Summary, derive_metrics, derive_summary
+from .view import BreakerView, Row
+
+RECENT_EVENTS = 200
+
+logger = logging.getLogger("breakers.fleet")
+
+
+class Fleet:
+    """Thread-safe: one lock, held for microseconds, never while the database or a callback runs.
+
+    Rows are kept, and derived again only where something changed. ``clock`` gives aware UTC.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] = timezone.now) -> None:
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._loading = threading.Lock()
+        self._subscribers: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[Event], None]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._wanted = Wanted()
+        self._ledger = Ledger()
+        self._rows: dict[str, Row] = {}
+        self._row_versions: dict[str, int] = {}
+        self._removed: dict[str, int] = {}
+        self._version = 0
+        self._hinted = False
+        self._gone: list[UUID] = []
+        self._events: deque[Event] = deque(maxlen=RECENT_EVENTS)
+        self._outbox: list[Event] = []
+        self._transitions: dict[tuple[str, str, str, str], int] = {}
+        self._recalled = False
+
+    def clear(self) -> None:
+        """Forgets everything but the subscribers; the next :meth:`synchronise` reads the database anew. For tests."""
+        with self._loading, self._lock:
+            self._begin()
+
+    # --- desired state --------------------------------------------------------------------------------------------
+
+    @property
+    def revision(self) -> int:
+        """Of the desired state that is known here; 0 before the first :meth:`synchronise`."""
+        return max(self._wanted.revision, 0)
+
+    def synchronise(self) -> int:
+        """Reads desired state where the database has a newer revision; the revision. One cheap query when it hasn't."""
+        if selectors.current_revision() != self._wanted.revision:
+            with self._loading:
+                self._load()
+        with self._lock:
+            self._gone += self._ledger.advance(self._clock())
+        self._notify()
+        return self.revision
+
+    def _load(self) -> None:
+        if not self._recalled:
+            past = Past.read()
+            with self._lock:
+                past.recall(self._ledger, self._clock())
+                self._transitions, self._recalled = dict(past.transitions), True
+        told = self._wanted.revision
+        self.apply_desired(selectors.desired_state())
+        if 0 <= told < self._wanted.revision:
+            for change in selectors.changes(above=told).filter(revision__lte=self._wanted.revision).reverse():
+                self.record_event(change_event(change))
+
+    def apply_desired(self, state: DesiredState) -> None:
+        """Takes over desired state, unless an equal or newer one is known. O(breakers), at each write only."""
+        now = self._clock()
+        with self._lock:
+            if state.revision <= self._wanted.revision:
+                return
+            for name in self._wanted.replace(state):
+                self._ledger.want(name, state.breakers.get(name), now)
+            for reset in state.resets:
+                self._command(reset)
+            self._wanted.forget_old_resets(now)
+        self._notify()
+
+    def _command(self, record: ResetRecord) -> None:
+        if record.id in self._wanted.resets:
+            return
+        members = self._ledger.view(record.name).members.values()
+        running = {facts.identity.id for facts, _ in members if facts.first_seen <= record.at}
+        targets = running if record.instance is None else running & {UUID(record.instance)}
+        self._wanted.resets[record.id] = Reset(record, frozenset(targets))
+
+    def desired(self, names: Iterable[str] | None) -> tuple[DesiredBreaker, ...]:
+        """What is wanted of ``names`` now, of those that exist; of all with ``None``."""
+        with self._lock:
+            return self._wanted.desired(names, self._clock())
+
+    def desired_since(self, revision: int) -> Desired | None:
+        """The rows that changed after ``revision``, also deleted ones; ``None``: cannot tell, send the whole."""
+        with self._lock:
+            return self._wanted.since(revision, self._clock())
+
+    def resets_for(self, instance_id: UUID, since_revision: int) -> tuple[ResetCommand, ...]:
+        """The commands that the instance has still to apply: younger than 60 s, given while it was running."""
+        with self._lock:
+            facts = self._ledger.instances.get(instance_id)
+            if facts is None:
+                return ()
+            return self._wanted.commands(instance_id, facts.breakers, since_revision, facts.first_seen, self._clock())
+
+    def reset_progress(self, command_id: str) -> Progress:
+        """How far a reset has come; all zero for one that is not known, or older than 10 minutes."""
+        with self._lock:
+            reset = self._wanted.resets.get(str(command_id))
+            return Progress(targeted=0, confirmed=0, silent=0) if reset is None else self._progress(reset)
+
+    def _progress(self, reset: Reset) -> Progress:
+        waiting = [self._ledger.instances[identity] for identity in reset.targets - reset.confirmed]
+        silent = sum(not facts.live for facts in waiting)
+        return Progress(targeted=len(reset.targets), confirmed=len(reset.confirmed), silent=silent)
+
+    # --- observed state -------------------------------------------------------------------------------------------
+
+    def connect(self, identity: InstanceIdentity, at: datetime) -> None:
+        """A link opened."""
+        with self._lock:
+            self._ledger.connect(identity, at)
+        self._notify()
+
+    def report(self, instance_id: UUID, report: Report, at: datetime) -> None:
+        """Takes in a report; one of an instance that never connected is passed over. O(breakers in it)."""
+        with self._lock:
+            known = self._ledger.report(instance_id, report, at)
+            if known is not None:
+                for command in report.resets:
+                    self._confirm(command, instance_id, at)
+        self._notify()
+
+    def _confirm(self, command: str, instance_id: UUID, at: datetime) -> None:
+        reset = self._wanted.resets.get(command)
+        if reset is None or instance_id not in reset.targets or instance_id in reset.confirmed:
+            return
+        reset.confirmed.add(instance_id)
+        self._outbox.append(progress_event(command, reset.record.name, at, self._progress(reset)))
+
+    def disconnect(self, instance_id: UUID) -> None:
+        """A socket was lost: silent after 15 s without a heartbeat, gone after 300 s."""
+        with self._lock:
+            self._ledger.disconnect(instance_id)
+        self._notify()
+
+    def goodbye(self, instance_id: UUID) -> None:
+        """The process ended: gone now. Its totals stay."""
+        with self._lock:
+            self._ledger.goodbye(instance_id, self._clock())
+        self._notify()
+
+    def tick(self, now: datetime) -> list[UUID]:
+        """Silence, expiries, rates and trends; about once a second. The instances that became gone since the last."""
+        with self._lock:
+            self._gone += self._ledger.advance(now)
+            self._ledger.sample(now)
+            gone, self._gone = self._gone, []
+        self._notify()
+        return gone
+
+    def observed_for_persist(self, dirty_only: bool = True) -> list[InstanceRecord]:
+        """What the database should hold of each instance; those told here are no longer dirty."""
+        with self._lock:
+            behind = self._ledger.unpersisted(dirty_only=dirty_only)
+        return [self._snapshot(facts) for facts in behind]
+
+    def _snapshot(self, facts: InstanceFacts) -> InstanceRecord:
+        with self._lock:  # each by itself: a thousand at once would hold up reports for a tenth of a second
+            return facts.snapshot()
+
+    def persist_failed(self, instance_ids: Iterable[UUID]) -> None:
+        """The write failed: the next :meth:`observed_for_persist` tells them again."""
+        with self._lock:
+            for instance_id in instance_ids:
+                if instance_id in self._ledger.instances:
+                    self._ledger.instances[instance_id].unpersisted = True
+
+    # --- what people and programs read ----------------------------------------------------------------------------
+
+    def rows(self) -> list[Row]:
+        """All breakers by name. The rows are shared: not to be changed."""
+        with self._lock:
+            self._settle()
+            return [self._rows[name] for name in sorted(self._rows)]
+
+    def row(self, name: str) -> Row | None:
+        with self._lock:
+            self._settle()
+            return self._rows.get(name)
+
+    def summary(self) -> Summary:
+        with self._lock:
+            return derive_summary(self._ledger, self.rows())
+
+    def record(self, name: str) -> BreakerRecord | None:
+        """What is wanted of one breaker, as last read."""
+        with self._lock:
+            return self._wanted.records.get(name)
+
+    def instance_rows(self, name: str) -> list[dict[str, Any]]:
+        """The instances that have the breaker, worst first; none for an unknown name."""
+        with self._lock:
+            view = self._known(name)
+            return [] if view is None else derive_instance_rows(view, self._wanted.records[name])
+
+    def metrics(self, name: str) -> dict[str, Any]:
+        """The keys of ``CircuitBreaker.get_metrics()`` over the fleet. Raises ``KeyError`` for an unknown name."""
+        with self._lock:
+            record = self._wanted.records[name]
+            return derive_metrics(self._ledger.view(name), record, self._clock())
+
+    def instances(self) -> list[dict[str, Any]]:
+        """Who is linked, or was until at most 300 s ago; by service and host."""
+        with self._lock:
+            present = [derive_instance(f) for f in self._ledger.instances.values() if f.gone_at is None]
+        return sorted(present, key=lambda row: (row["service"], row["host"], row["pid"]))
+
+    def _known(self, name: str) -> BreakerView | None:
+        return self._ledger.view(name) if name in self._wanted.records else None
+
+    # --- changes --------------------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """Rises with each visible change of a row."""
+        with self._lock:
+            self._settle()
+            return self._version
+
+    def changed_since(self, version: int) -> tuple[int, set[str], set[str]]:
+        """The version now, with the names of the rows that changed, and that went, after ``version``."""
+        with self._lock:
+            self._settle()
+            changed = {name for name, at in self._row_versions.items() if at > version}
+            removed = {name for name, at in self._removed.items() if at > version}
+            return self._version, changed, removed
+
+    def _settle(self) -> None:
+        """Derives the rows whose facts changed; those that come out the same are no change."""
+        dirty, self._ledger.dirty, self._hinted = self._ledger.dirty, set(), False
+        if not dirty:
+            return
+        now, next_version = self._clock(), self._version + 1
+        changed = [self._settle_row(name, now, next_version) for name in dirty]
+        if any(changed):
+            self._version = next_version
+
+    def _settle_row(self, name: str, now: datetime, version: int) -> bool:
+        record, before = self._wanted.records.get(name), self._rows.get(name)
+        if record is None:
+            if before is None:
+                return False
+            del self._rows[name], self._row_versions[name]
+            self._removed[name] = version
+            return True
+        row = derive_row(self._ledger.view(name), record, now)
+        if row == before:
+            return False
+        self._rows[name], self._row_versions[name] = row, version
+        self._removed.pop(name, None)
+        return True
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """``callback`` runs, on any thread, after something changed that rows may show; once until someone looks.
+
+        Returns what ends it.
+        """
+        return _enlist(self._subscribers, callback)
+
+    def on_event(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """``callback`` gets each event, on any thread. Returns what ends it."""
+        return _enlist(self._listeners, callback)
+
+    @property
+    def events(self) -> list[Event]:
+        """The latest, oldest first."""
+        with self._lock:
+            return list(self._events)
+
+    def record_event(self, event: Event) -> None:
+        """Tells the listeners; a transition is counted and gives its cause to the row."""
+        with self._lock:
+            if event.get("kind") == "transition":
+                self._count_transition(event)
+            self._outbox.append(event)
+        self._notify()
+
+    def _count_transition(self, event: Event) -> None:
+        key = (event["name"], event["from_state"], event["to_state"], event["reason"])
+        self._transitions[key] = self._transitions.get(key, 0) + 1
+
+    def _notify(self) -> None:
+        """Calls back, without the lock: a callback may ask the fleet, and a slow one holds up only who called."""
+        with self._lock:
+            events, self._outbox = self._outbox, []
+            self._events.extend(events)
+            hint = bool(self._ledger.dirty) and not self._hinted
+            self._hinted = self._hinted or hint
+        for event in events:
+            for listener in tuple(self._listeners):
+                _guarded(listener, event)
+        if hint:
+            for subscriber in tuple(self._subscribers):
+                _guarded(subscriber)
+
+
+def _enlist(callbacks: list[Any], callback: Callable[..., None]) -> Callable[[], None]:
+    callbacks.append(callback)
+
+    def end() -> None:
+        if callback in callbacks:
+            callbacks.remove(callback)
+
+    return end
+
+
+def _guarded(callback: Callable[..., None], *arguments: Sequence[Any] | Event) -> None:
+    try:
+        callback(*arguments)
+    except Exception:
+        logger.exception("A subscriber of the fleet failed; the others still run")

@@ -1,0 +1,169 @@
+"""Facts an instance told: one :class:`Observation` a breaker, one :class:`InstanceFacts` a process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from breakers.core.latency import BOUNDS
+from breakers.core.states import CircuitBreakerState
+from breakers.core.wire import BreakerStatus, Counts, OverrideStatus, Refusal, WindowCounts
+from breakers.models import InstanceIdentity, InstanceRecord
+
+COUNT_NAMES: tuple[str, ...] = tuple(f.name for f in fields(Counts))
+NO_COUNTS: tuple[int, ...] = (0,) * len(COUNT_NAMES)
+_BUCKETS = frozenset(map(str, range(len(BOUNDS) + 1)))
+SAME_MOMENT = timedelta(seconds=0.25)
+"""Moments that an instance tells as "seconds ago" are the same when they differ by less: the way takes its time."""
+
+
+def counts_of(counts: Counts) -> tuple[int, ...]:
+    """In the order of :data:`COUNT_NAMES`; written out, as it runs for each breaker of each report."""
+    return (
+        counts.successes, counts.failures, counts.rejected, counts.ignored, counts.late,
+        counts.would_reject, counts.timeouts, counts.slow, counts.state_changes, counts.probes,
+    )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Observation:
+    """One breaker on one instance. Counts and latency only ever rise, in whatever order they come."""
+
+    state: CircuitBreakerState = CircuitBreakerState.CLOSED
+    epoch: int = 0
+    since: datetime | None = None
+    retry_at: datetime | None = None
+    override: OverrideStatus | None = None
+    config_version: int | None = None
+    consecutive_failures: int = 0
+    counts: tuple[int, ...] = NO_COUNTS
+    window: WindowCounts | None = None
+    latency: dict[str, int] = field(default_factory=dict)
+    last_failure_time: float | None = None
+    last_success_time: float | None = None
+    link: int = 0
+    """The connection in which it was last told; 0: from the database."""
+    placed: CircuitBreakerState | None = None
+    """The state as which its breaker's view counts it; ``None`` while its instance is not live."""
+
+    def raise_counts(self, told: tuple[int, ...]) -> tuple[int, ...] | None:
+        """What ``told`` adds, field by field; ``None`` when nothing."""
+        if told == self.counts:
+            return None
+        risen = tuple(map(max, told, self.counts))
+        added = tuple([new - old for new, old in zip(risen, self.counts, strict=True)])
+        self.counts = risen
+        return added
+
+    def raise_latency(self, told: Mapping[str, int], totals: dict[str, int]) -> None:
+        """Takes over the buckets that rose, and adds what they rose by to ``totals``."""
+        mine = self.latency
+        for bucket, count in told.items():
+            before = mine.get(bucket, 0)
+            if count > before and (bucket in totals or is_bucket(bucket)):
+                mine[bucket] = count
+                totals[bucket] = totals.get(bucket, 0) + count - before
+
+    def move(self, state: CircuitBreakerState, epoch: int, since: datetime) -> bool:
+        """Takes over a state; ``since`` of one that is already known stays. True when it changed."""
+        if epoch < self.epoch or (epoch == self.epoch and state is self.state and self.since is not None):
+            return False
+        self.state, self.epoch, self.since = state, epoch, since
+        self.retry_at = None
+        return True
+
+    def take(self, status: BreakerStatus, at: datetime) -> None:
+        """The rest of a status: what needs no comparison."""
+        wait = status.retry_in
+        retry_at = None if wait is None or self.state is not CircuitBreakerState.OPEN else later(at, wait)
+        if self.retry_at is None or retry_at is None or abs(retry_at - self.retry_at) > SAME_MOMENT:
+            self.retry_at = retry_at
+        self.override, self.window = status.override, status.window
+        self.config_version, self.consecutive_failures = status.config_version, status.consecutive_failures
+        self.last_failure_time, self.last_success_time = status.last_failure_time, status.last_success_time
+
+    def as_json(self) -> dict[str, Any]:
+        """What the database keeps of it."""
+        return {
+            "state": self.state.value,
+            "epoch": self.epoch,
+            "since": None if self.since is None else self.since.isoformat(),
+            "counts": dict(zip(COUNT_NAMES, self.counts, strict=True)),
+            "latency": dict(self.latency),
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Observation:
+        """The reverse of :meth:`as_json`; what is absent takes its default."""
+        counts, since = kept.get("counts") or {}, kept.get("since")
+        return cls(
+            state=CircuitBreakerState(kept.get("state", "closed")),
+            epoch=kept.get("epoch", 0),
+            since=None if since is None else datetime.fromisoformat(since),
+            counts=tuple(int(counts.get(name, 0)) for name in COUNT_NAMES),
+            latency={str(bucket): int(count) for bucket, count in (kept.get("latency") or {}).items()},
+        )
+
+
+def is_bucket(text: str) -> bool:
+    """Whether ``text`` is an index of a latency bucket, written as the library writes it."""
+    return (
+        text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) <= len(BOUNDS) and str(int(text)) == text
+    )
+
+
+def later(at: datetime, seconds: float) -> datetime:
+    """``at`` plus ``seconds``, within what a calendar can hold: instances may tell nonsense."""
+    return at + timedelta(seconds=min(max(seconds, -1e9), 1e9))
+
+
+@dataclass(slots=True)
+class InstanceFacts:
+    """One process. Live until 15 s after it was last heard, gone after 300 s or with its goodbye."""
+
+    identity: InstanceIdentity
+    first_seen: datetime
+    heard: datetime
+    """When it last gave a sign; after a start of the server, that start at the earliest."""
+    last_seen: datetime
+    live: bool = True
+    gone_at: datetime | None = None
+    links: int = 0
+    """Sockets open now: a new one may come before the old one is seen to be lost."""
+    link: int = 0
+    """Connections so far."""
+    reported_at: datetime | None = None
+    """First report of this connection."""
+    revision: int = 0
+    sequence: int = 0
+    dropped: int = 0
+    breakers: dict[str, Observation] = field(default_factory=dict)
+    refusals: dict[str, Refusal] = field(default_factory=dict)
+    unpersisted: bool = False
+
+    def has_applied(self, name: str, revision: int) -> bool:
+        """Whether it confirmed ``revision`` of the breaker."""
+        return self.revision >= revision and not self.refuses(name, revision)
+
+    def refuses(self, name: str, revision: int) -> bool:
+        """Whether it said that it could not take the breaker's latest config."""
+        refusal = self.refusals.get(name)
+        return refusal is not None and refusal.revision >= revision
+
+    def snapshot(self) -> InstanceRecord:
+        """What of it goes to the database, so that its totals outlive this process."""
+        identity = self.identity
+        return InstanceRecord(
+            id=identity.id,
+            service=identity.service,
+            host=identity.host,
+            pid=identity.pid,
+            library=identity.library,
+            started_at=identity.started_at,
+            first_seen_at=self.first_seen,
+            last_seen_at=self.last_seen,
+            gone_at=self.gone_at,
+            observed={name: observation.as_json() for name, observation in self.breakers.items()},
+        )
