@@ -1,0 +1,119 @@
+"""``connect()``, and the ``get_circuit_breaker()`` that may do it by itself."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+import weakref
+from importlib import metadata
+from pathlib import Path
+
+from breakers.core import registry as core
+from breakers.core.breaker import CircuitBreaker
+from breakers.core.config import CircuitBreakerConfig
+from breakers.core.sync import Sync
+
+from .cache import DesiredCache
+from .carrier import FLUSH, Link, LinkStatus
+
+__all__ = ["Link", "LinkStatus", "connect", "get_circuit_breaker"]
+
+DEFAULT_URL = "http://localhost:8012"
+
+_lock = threading.Lock()
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+_left: dict[str, Link] = {}
+"""The last link to each URL: what comes after it in this process goes on where it stopped."""
+_implicit: Link | None = None
+_decided = False
+"""Whether this process has been linked, by whichever way: no implicit link starts any more."""
+
+
+def connect(service: str | None = None, url: str | None = None, token: str | None = None) -> Link:
+    """Links this process to the control plane, in the background; arguments left out come from the environment.
+
+    Takes the place of an implicit link. Never raises for a server that is away, wrong or unwilling: ``status()`` says.
+    """
+    global _decided, _implicit
+    with _lock:
+        implicit, _implicit, _decided = _implicit, None, True
+    if implicit is not None:
+        implicit.close()
+    return _open(service, url, token)
+
+
+def get_circuit_breaker(name: str, config: CircuitBreakerConfig | None = None) -> CircuitBreaker:
+    """The breaker of this name, made at the first call; ``name`` replaces ``config.name``.
+
+    A second, different config is a ``ConfigError``. Links this process if ``CIRCUIT_BREAKER_SERVICE_URL`` is set.
+    """
+    breaker = core.get_circuit_breaker(name, config)
+    if not _decided and os.environ.get("CIRCUIT_BREAKER_SERVICE_URL"):
+        _connect_implicitly()
+    return breaker
+
+
+def _connect_implicitly() -> None:
+    global _decided, _implicit
+    with _lock:
+        if not _decided:
+            _decided, _implicit = True, _open(None, None, None)
+
+
+def _open(service: str | None, url: str | None, token: str | None) -> Link:
+    url = url or os.environ.get("CIRCUIT_BREAKER_SERVICE_URL") or DEFAULT_URL
+    token = token or os.environ.get("CIRCUIT_BREAKER_SERVICE_TOKEN")
+    sync = _sync(service or os.environ.get("CIRCUIT_BREAKER_SERVICE_NAME") or _program(), url)
+    cache = DesiredCache.configured()
+    if cache is not None:
+        sync.seed(cache.read())
+    link = Link(sync, url=url, token=token, cache=cache)
+    _left[url] = link
+    _links.add(link)
+    return link
+
+
+def _sync(service: str, url: str) -> Sync:
+    """One that goes on where an ended link to ``url`` stopped; beside one that runs, it counts from now."""
+    last = _left.get(url)
+    if last is not None and last.ended:
+        last.sync.reopen(service)
+        return last.sync
+    return Sync(core.registry, service=service, library=_library(), from_now=last is not None)
+
+
+def _program() -> str:
+    """Name of the running program: ``trading`` for ``trading.py`` and for ``python -m trading``."""
+    path = Path(sys.argv[0] if sys.argv else "")
+    name = path.parent.name if path.stem == "__main__" else path.stem
+    return name if name not in ("", "-c") else "python"
+
+
+def _library() -> str:
+    try:
+        return f"tradpal-circuit-breakers/{metadata.version('tradpal-circuit-breakers')}"
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return "tradpal-circuit-breakers"
+
+
+@atexit.register
+def _close_all() -> None:
+    links, deadline = list(_links), time.monotonic() + FLUSH
+    for link in links:
+        link.begin_close()
+    for link in links:
+        link.finish_close(deadline)
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for link in list(_links):
+        link.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
