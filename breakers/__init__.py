@@ -1,0 +1,32 @@
+"""Circuit breakers for asyncio services, and one control plane for the whole fleet.
+
+The names below are the library; it needs no Django. ``breakers`` is also the Django app of the control plane.
+"""
+
+from breakers.client.http import HttpCircuitBreaker, get_http_circuit_breaker
+from breakers.client.link import connect, get_circuit_breaker
+from breakers.client.middleware import aiohttp_middleware
+from breakers.core.breaker import CircuitBreaker
+from breakers.core.config import CircuitBreakerConfig, HttpConfig
+from breakers.core.errors import CircuitBreakerError, CircuitBreakerOpenError, ConfigError
+from breakers.core.registry import CircuitBreakerRegistry, registry
+from breakers.core.states import CircuitBreakerState, Override, Transition
+
+__all__ = [
+    "CircuitBreaker",
+    "CircuitBreakerConfig",
+    "CircuitBreakerError",
+    "CircuitBreakerOpenError",
+    "CircuitBreakerRegistry",
+    "CircuitBreakerState",
+    "ConfigError",
+    "HttpCircuitBreaker",
+    "HttpConfig",
+    "Override",
+    "Transition",
+    "aiohttp_middleware",
+    "connect",
+    "get_circuit_breaker",
+    "get_http_circuit_breaker",
+    "registry",
+]

@@ -1,0 +1,113 @@
+"""One attempt on the wire and what it proves: shared by the HTTP breaker and the middleware of aiohttp."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from asyncio import CancelledError
+from collections.abc import Callable
+
+import aiohttp
+from aiohttp import ClientResponse
+from aiohttp.http import HttpProcessingError
+
+from breakers.core.breaker import CircuitBreaker
+from breakers.core.config import HttpConfig, parse_statuses
+from breakers.core.errors import CircuitBreakerOpenError
+from breakers.core.states import Outcome, Permit
+
+_ANSWERED = (aiohttp.TooManyRedirects, aiohttp.RedirectClientError)
+"""The dependency answered; where it pointed is no sign of ill health."""
+_NOT_SENT = (aiohttp.InvalidURL, CircuitBreakerOpenError)
+"""Nothing went out: a wrong address, or a breaker further inside that rejected."""
+_BROKEN = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)
+_DROPPED = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+
+statuses = functools.lru_cache(maxsize=256)(parse_statuses)
+"""The set that ``"429,500-599"`` stands for; parsed once."""
+
+
+class HttpCircuitBreakerOpenError(CircuitBreakerOpenError, aiohttp.ClientConnectionError):
+    """A rejection that handlers of aiohttp's errors already catch; the request was not sent."""
+
+
+def acquire(breaker: CircuitBreaker) -> Permit:
+    """Raises :class:`HttpCircuitBreakerOpenError`."""
+    try:
+        return breaker.acquire()
+    except CircuitBreakerOpenError as error:
+        raise HttpCircuitBreakerOpenError(error.name, error.state, error.reason, error.retry_after) from None
+
+
+def outcome_of(breaker: CircuitBreaker, error: BaseException) -> Outcome:
+    """What an attempt that ended with ``error`` proves; errors of the caller's own making prove nothing."""
+    if isinstance(error, _ANSWERED):
+        return Outcome.SUCCESS
+    if isinstance(error, _BROKEN) and not isinstance(error, _NOT_SENT):
+        return breaker.judge(error)
+    return Outcome.NEUTRAL
+
+
+def settle_error(breaker: CircuitBreaker, permit: Permit, error: BaseException) -> None:
+    breaker.settle(permit, outcome_of(breaker, error), error=error, timed_out=isinstance(error, TimeoutError))
+
+
+def settle_answer(breaker: CircuitBreaker, permit: Permit, response: ClientResponse, http: HttpConfig) -> None:
+    """Judges by the status alone: the body is whole, or cannot change the verdict."""
+    if response.status in statuses(http.failure_statuses):
+        breaker.settle(permit, Outcome.FAILURE, error=status_error(response))
+    else:
+        breaker.settle(permit, Outcome.SUCCESS)
+
+
+def settle_with_body(
+    breaker: CircuitBreaker,
+    permit: Permit,
+    response: ClientResponse,
+    http: HttpConfig,
+    timed_out: Callable[[], bool],
+) -> None:
+    """Settles when the body ends, fails or is dropped; at once where the status is a failure or the body is here.
+
+    ``timed_out`` says whether aiohttp's own limit of the whole request has passed.
+    """
+    connection = response.connection
+    if connection is None or response.status in statuses(http.failure_statuses):
+        settle_answer(breaker, permit, response, http)
+        return
+    content = response.content  # not the response: a dropped one must be free to go
+
+    def settle() -> None:
+        if content.is_eof():
+            breaker.settle(permit, Outcome.SUCCESS)
+            return
+        error = _end_of(content, timed_out)
+        if error is None:
+            breaker.settle(permit, Outcome.SUCCESS)  # it answered well; the caller had read enough
+        else:
+            settle_error(breaker, permit, error)
+
+    connection.add_callback(settle)
+
+
+def _end_of(content: aiohttp.StreamReader, timed_out: Callable[[], bool]) -> BaseException | None:
+    """The error that ended an unfinished body; ``None`` when its reader let go of it."""
+    error = content.exception()
+    if error is not None and type(error) is not aiohttp.ClientConnectionError:  # that exact class: let go of
+        return error
+    # aiohttp tells its readers alone of cancellation and of the request's time limit: they are in flight here
+    current = sys.exception()
+    if isinstance(current, _DROPPED) or (isinstance(current, TimeoutError) and timed_out()):
+        return current
+    return None
+
+
+def status_error(response: ClientResponse) -> aiohttp.ClientResponseError:
+    """A failing status as the exception that ``raise_for_status`` would raise; for the cause that people read."""
+    return aiohttp.ClientResponseError(
+        response.request_info,
+        response.history,
+        status=response.status,
+        message=response.reason or "",
+        headers=response.headers,
+    )

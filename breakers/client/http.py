@@ -1,0 +1,177 @@
+"""``HttpCircuitBreaker``: a breaker around aiohttp that answers as aiohttp does.
+
+The breaker stands inside the retry: each attempt takes its own permit and is counted by itself, and an attempt that the
+breaker rejects ends the retries. Retries do not multiply with those of a caller that gives up on the same open breaker.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Unpack
+
+from aiohttp import ClientResponse, ClientSession
+
+from breakers.client.attempts import HttpCircuitBreakerOpenError
+from breakers.client.exchange import Exchange
+from breakers.client.link import get_circuit_breaker
+from breakers.core.breaker import CircuitBreaker
+from breakers.core.config import CircuitBreakerConfig, HttpConfig
+from breakers.core.errors import ConfigError
+from breakers.core.states import CircuitBreakerState, Transition
+
+if TYPE_CHECKING:
+    from aiohttp.client import _RequestOptions
+    from aiohttp.typedefs import StrOrURL
+
+__all__ = ["HttpCall", "HttpCircuitBreaker", "HttpCircuitBreakerOpenError", "get_http_circuit_breaker"]
+
+
+class HttpCall(Coroutine[Any, Any, ClientResponse]):
+    """A request that is sent when awaited or entered, as what ``session.get()`` gives."""
+
+    __slots__ = ("_coroutine", "_response")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, ClientResponse]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, None, ClientResponse]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    async def __aenter__(self) -> ClientResponse:
+        self._response = await self._coroutine
+        return await self._response.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._response.__aexit__(kind, error, trace)
+
+
+class HttpCircuitBreaker:
+    """HTTP calls through ``breaker``; any number of sessions, tasks and event loops may share it.
+
+    Every method takes what the session's own takes, and ``stream``. By default the body is read inside the guarded
+    call, so that a broken body counts and the connection is back in the pool; ``stream=True`` leaves it open and
+    settles when it ends, fails or is released. The breaker's ``timeout`` covers one attempt (of a stream: up to its
+    headers); aiohttp's total limit covers all attempts with their waits. Raises what aiohttp raises, and
+    :class:`HttpCircuitBreakerOpenError`.
+    """
+
+    def __init__(self, breaker: CircuitBreaker, http: HttpConfig | None = None) -> None:
+        """``http`` becomes the breaker's own; without it the breaker keeps what it has, else the defaults."""
+        self.breaker = breaker
+        if http is not None or breaker.http_config is None:
+            breaker.set_http(http or HttpConfig())
+
+    def __repr__(self) -> str:
+        return f"HttpCircuitBreaker({self.breaker!r})"
+
+    @property
+    def name(self) -> str:
+        return self.breaker.name
+
+    @property
+    def config(self) -> CircuitBreakerConfig:
+        return self.breaker.config
+
+    @property
+    def http_config(self) -> HttpConfig:
+        """The HTTP rules in force: the fleet's, else those given in code."""
+        found = self.breaker.http_config
+        assert found is not None  # noqa: S101  # set when this was made
+        return found
+
+    @property
+    def state(self) -> CircuitBreakerState:
+        return self.breaker.state
+
+    def get_state(self) -> CircuitBreakerState:
+        return self.breaker.get_state()
+
+    def get_metrics(self) -> dict[str, Any]:
+        return self.breaker.get_metrics()
+
+    def reset(self) -> None:
+        self.breaker.reset()
+
+    def on_transition(self, listener: Callable[[Transition], None]) -> Callable[[], None]:
+        return self.breaker.on_transition(listener)
+
+    def get(
+        self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
+    ) -> HttpCall:
+        return self.request(session, "GET", url, stream=stream, **options)
+
+    def options(
+        self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
+    ) -> HttpCall:
+        return self.request(session, "OPTIONS", url, stream=stream, **options)
+
+    def head(
+        self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
+    ) -> HttpCall:
+        options.setdefault("allow_redirects", False)  # as aiohttp's own
+        return self.request(session, "HEAD", url, stream=stream, **options)
+
+    def post(
+        self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
+    ) -> HttpCall:
+        return self.request(session, "POST", url, stream=stream, **options)
+
+    def put(
+        self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
+    ) -> HttpCall:
+        return self.request(session, "PUT", url, stream=stream, **options)
+
+    def patch(
+        self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
+    ) -> HttpCall:
+        return self.request(session, "PATCH", url, stream=stream, **options)
+
+    def delete(
+        self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
+    ) -> HttpCall:
+        return self.request(session, "DELETE", url, stream=stream, **options)
+
+    def request(
+        self,
+        session: ClientSession,
+        method: str,
+        url: StrOrURL,
+        *,
+        stream: bool = False,
+        **options: Unpack[_RequestOptions],
+    ) -> HttpCall:
+        return HttpCall(Exchange(self.breaker, session, method, url, stream, dict(options)).response())
+
+
+_by_name: dict[str, HttpCircuitBreaker] = {}
+_lock = threading.Lock()
+
+
+def get_http_circuit_breaker(
+    name: str, config: CircuitBreakerConfig | None = None, http: HttpConfig | None = None
+) -> HttpCircuitBreaker:
+    """The HTTP breaker ``name`` of this process, made at the first call; one machine with the plain one of that name.
+
+    A second ``config`` or ``http`` that differs from the first is a :class:`ConfigError`.
+    """
+    breaker = get_circuit_breaker(name, config)
+    with _lock:
+        if http is not None and breaker.code_http_config not in (None, http):
+            raise ConfigError({"http": f"'{name}' has another HTTP config already"})
+        found = _by_name.get(name)
+        if found is None or found.breaker is not breaker or breaker.code_http_config is None:
+            found = _by_name[name] = HttpCircuitBreaker(breaker, http)
+        return found

@@ -1,0 +1,105 @@
+"""Breakers for every request of an ``aiohttp.ClientSession``, one a host and port."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
+
+from breakers.client.attempts import acquire, settle_error, settle_with_body
+from breakers.client.link import get_circuit_breaker
+from breakers.core.breaker import CircuitBreaker
+from breakers.core.config import CircuitBreakerConfig, HttpConfig
+
+Naming = Callable[[ClientRequest], str]
+
+
+def aiohttp_middleware(
+    name: Naming | None = None,
+    config: CircuitBreakerConfig | None = None,
+    http: HttpConfig | None = None,
+    *,
+    max_breakers: int = 1000,
+    idle_after: float = 600.0,
+) -> ClientMiddlewareType:
+    """For ``ClientSession(middlewares=[...])``: each attempt on the wire goes through the breaker of its host and port.
+
+    Redirects and aiohttp's own second attempts are attempts too. Hosts come and go, so their breakers stay out of the
+    registry: at most ``max_breakers``, dropped ``idle_after`` seconds after their last use. ``name(request)`` names one
+    of the registry instead, known fleet-wide. Raises :class:`~breakers.client.http.HttpCircuitBreakerOpenError`.
+    """
+    rules = http or HttpConfig()
+    hosts = _Hosts(config or CircuitBreakerConfig(), max_breakers, idle_after)
+
+    async def guard(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        breaker = hosts.breaker_of(request) if name is None else get_circuit_breaker(name(request), config)
+        return await _guarded(breaker, breaker.http_config or rules, request, handler)
+
+    return guard
+
+
+async def _guarded(
+    breaker: CircuitBreaker, http: HttpConfig, request: ClientRequest, handler: ClientHandlerType
+) -> ClientResponse:
+    permit = acquire(breaker)
+    try:
+        async with asyncio.timeout(breaker.config.timeout):
+            response = await handler(request)
+    except BaseException as error:
+        settle_error(breaker, permit, TimeoutError() if _time_is_up(request) else error)
+        raise
+    settle_with_body(breaker, permit, response, http, partial(_time_is_up, request))
+    return response
+
+
+def _time_is_up(request: ClientRequest) -> bool:
+    """Whether the limit of the whole request has passed.
+
+    aiohttp shows that to middlewares as a cancellation, as it shows a caller who left; only its own timer tells the two
+    apart, and a host that swallows packets must not pass for the latter.
+    """
+    try:
+        request._timer.assert_timeout()
+    except TimeoutError:
+        return True
+    return False
+
+
+class _Hosts:
+    """A bounded set of breakers, the longest unused first."""
+
+    def __init__(self, config: CircuitBreakerConfig, most: int, idle_after: float) -> None:
+        self._config = config
+        self._most = most
+        self._idle_after = idle_after
+        self._used: OrderedDict[str, tuple[float, CircuitBreaker]] = OrderedDict()
+        self._lock = threading.Lock()  # sessions of several event loops may share one middleware
+
+    def breaker_of(self, request: ClientRequest) -> CircuitBreaker:
+        name = _name_of(request)
+        now = time.monotonic()
+        with self._lock:
+            found = self._used.pop(name, None)
+            breaker = CircuitBreaker(replace(self._config, name=name)) if found is None else found[1]
+            self._used[name] = (now, breaker)
+            self._drop(now)
+        return breaker
+
+    def _drop(self, now: float) -> None:
+        while self._used:
+            used, _ = next(iter(self._used.values()))
+            if len(self._used) <= self._most and now - used <= self._idle_after:
+                return
+            self._used.popitem(last=False)
+
+
+def _name_of(request: ClientRequest) -> str:
+    """``host:port`` in the letters that a breaker's name may have."""
+    return re.sub(r"[^A-Za-z0-9_.:-]", "-", f"{request.url.raw_host}:{request.url.port}")[-100:]
