@@ -44,6 +44,21 @@ class Reason(StrEnum):
     OVERRIDE_LIFTED = "override_lifted"
 
 
+class Permit:
+    """Leave to make one call, given in one epoch. Its result counts once, and only while that epoch lasts."""
+
+    __slots__ = ("epoch", "probe", "settled", "shadow", "started_at")
+
+    def __init__(self, epoch: int, started_at: float, *, probe: bool = False, shadow: bool = False) -> None:
+        self.epoch = epoch
+        self.started_at = started_at
+        """Seconds on the breaker's own clock."""
+        self.probe = probe
+        self.shadow = shadow
+        """Let in only because of ``forced_closed``: counted, but no evidence."""
+        self.settled = False
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """One change of state of one breaker in one process, with its reason in a word and its cause in a sentence."""

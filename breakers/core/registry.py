@@ -1,0 +1,116 @@
+"""One breaker a name, for the whole process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from .breaker import CircuitBreaker
+from .config import CircuitBreakerConfig
+from .errors import ConfigError
+from .listeners import Listeners
+from .lock import LOCK
+from .states import Transition
+
+TransitionListener = Callable[[CircuitBreaker, Transition], None]
+RegisterListener = Callable[[CircuitBreaker], None]
+
+
+class CircuitBreakerRegistry:
+    """Breakers by name. ``clock`` is given to the breakers that it makes from then on."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._breakers: dict[str, CircuitBreaker] = {}
+        self._first_configs: dict[str, CircuitBreakerConfig] = {}
+        self._transition_listeners: Listeners[CircuitBreaker, Transition] = Listeners()
+        self._register_listeners: Listeners[CircuitBreaker] = Listeners()
+
+    def get_or_create(self, name: str, config: CircuitBreakerConfig | None = None) -> CircuitBreaker:
+        """The breaker of this name; made with ``config`` (``name`` replaces the config's) if there is none.
+
+        Raises ``ConfigError`` on a name that cannot be, and on a config other than the one it was made with.
+        """
+        breaker = self._breakers.get(name)
+        if breaker is None:
+            return self._create(name, config)
+        if config is not None:
+            self._compare(breaker, replace(config, name=name))
+        return breaker
+
+    def _create(self, name: str, given: CircuitBreakerConfig | None) -> CircuitBreaker:
+        config = CircuitBreakerConfig(name=name) if given is None else replace(given, name=name)
+        made = CircuitBreaker(config, clock=self.clock)
+        made._owner = self._transition_listeners
+        with LOCK:
+            breaker = self._breakers.setdefault(name, made)
+            if breaker is made:
+                self._first_configs[name] = config
+        if breaker is not made:  # another thread was faster
+            return self.get_or_create(name, given)
+        self._register_listeners.tell(name, breaker)
+        return breaker
+
+    def _compare(self, breaker: CircuitBreaker, config: CircuitBreakerConfig) -> None:
+        # also the present one: code may ask again after a live edit of its own
+        known = (self._first_configs[breaker.name], breaker.code_config)
+        if config in known:
+            return
+        theirs, given = known[0].as_dict(), config.as_dict()
+        raise ConfigError(
+            {
+                field: f"breaker '{breaker.name}' exists with {theirs[field]!r}, not {value!r}; configure() edits it"
+                for field, value in given.items()
+                if value != theirs[field]
+            }
+        )
+
+    def get(self, name: str) -> CircuitBreaker | None:
+        return self._breakers.get(name)
+
+    def all(self) -> list[CircuitBreaker]:
+        return list(self._breakers.values())
+
+    def reset_all(self) -> int:
+        """Resets every breaker; how many there are."""
+        breakers = self.all()
+        for breaker in breakers:
+            breaker.reset()
+        return len(breakers)
+
+    def forget(self, name: str) -> None:
+        """The name is free again. Who holds the breaker keeps it, but the registry speaks of it no more."""
+        with LOCK:
+            breaker = self._breakers.pop(name, None)
+            self._first_configs.pop(name, None)
+        if breaker is not None:
+            breaker._owner = None
+
+    def clear(self) -> None:
+        """Forgets every breaker."""
+        for breaker in self.all():
+            self.forget(breaker.name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._breakers
+
+    def __len__(self) -> int:
+        return len(self._breakers)
+
+    def on_transition(self, listener: TransitionListener) -> Callable[[], None]:
+        """``listener(breaker, transition)`` for every breaker, also those made later. Returns what ends this."""
+        return self._transition_listeners.subscribe(listener)
+
+    def on_register(self, listener: RegisterListener) -> Callable[[], None]:
+        """``listener(breaker)`` for each breaker made from now on. Returns what ends this."""
+        return self._register_listeners.subscribe(listener)
+
+
+registry = CircuitBreakerRegistry()
+"""The registry of this process."""
+
+
+def get_circuit_breaker(name: str, config: CircuitBreakerConfig | None = None) -> CircuitBreaker:
+    """The breaker of this name in the process's registry; see :meth:`CircuitBreakerRegistry.get_or_create`."""
+    return registry.get_or_create(name, config)

@@ -1,0 +1,127 @@
+"""The decorators: each kind of function stays the kind it is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from .states import Outcome
+
+if TYPE_CHECKING:
+    from .breaker import CircuitBreaker
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def is_coroutine_function(function: object) -> bool:
+    """Also of an object whose ``__call__`` is one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # not whether it is callable
+
+
+def guard(breaker: CircuitBreaker, function: F) -> F:
+    """``function``, guarded by ``breaker``. Generators are judged by how they end; closing one early is neutral."""
+    if isinstance(function, staticmethod | classmethod):
+        return cast(F, type(function)(guard(breaker, function.__func__)))
+    if not callable(function):
+        raise TypeError(f"a breaker decorates functions, not {function!r}")
+    if inspect.isasyncgenfunction(function):
+        return cast(F, _async_generator(breaker, function))
+    if inspect.isgeneratorfunction(function):
+        return cast(F, _generator(breaker, function))
+    if is_coroutine_function(function):
+        return cast(F, _coroutine(breaker, function))
+    return cast(F, _plain(breaker, function))
+
+
+def fall_back(guarded: F, fallback: Callable[[Exception], Any]) -> F:
+    """``guarded``, answering with ``fallback(error)`` where it would raise an ``Exception``."""
+    if inspect.isgeneratorfunction(guarded) or inspect.isasyncgenfunction(guarded):
+        raise TypeError("a fallback answers for a plain or a coroutine function, not for a generator")
+    if is_coroutine_function(guarded):
+        return cast(F, _coroutine_with_fallback(guarded, fallback))
+    if is_coroutine_function(fallback):
+        raise TypeError("the fallback of a plain function must be a plain function")
+    return cast(F, _plain_with_fallback(guarded, fallback))
+
+
+def _coroutine(breaker: CircuitBreaker, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    async def guarded(*args: Any, **kwargs: Any) -> Any:
+        return await breaker.call(function, *args, **kwargs)
+
+    return guarded
+
+
+def _plain(breaker: CircuitBreaker, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        return breaker.call_sync(function, *args, **kwargs)
+
+    return guarded
+
+
+def _generator(breaker: CircuitBreaker, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        permit = breaker.acquire()
+        try:
+            result = yield from function(*args, **kwargs)
+        except BaseException as error:
+            breaker.settle(permit, breaker.judge(error), error=error)
+            raise
+        breaker.settle(permit, Outcome.SUCCESS)
+        return result
+
+    return guarded
+
+
+def _async_generator(breaker: CircuitBreaker, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        permit = breaker.acquire()
+        try:
+            source = function(*args, **kwargs)
+            step = source.__anext__()
+            while True:
+                try:
+                    item = await step
+                except StopAsyncIteration:
+                    break
+                try:
+                    step = source.asend((yield item))
+                except GeneratorExit:
+                    await source.aclose()
+                    raise
+                except BaseException as thrown:
+                    step = source.athrow(thrown)
+        except BaseException as error:
+            breaker.settle(permit, breaker.judge(error), error=error)
+            raise
+        breaker.settle(permit, Outcome.SUCCESS)
+
+    return guarded
+
+
+def _coroutine_with_fallback(guarded: Callable[..., Any], fallback: Callable[[Exception], Any]) -> Callable[..., Any]:
+    @wraps(guarded)
+    async def answered(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await guarded(*args, **kwargs)
+        except Exception as error:
+            answer = fallback(error)
+            return await answer if inspect.isawaitable(answer) else answer
+
+    return answered
+
+
+def _plain_with_fallback(guarded: Callable[..., Any], fallback: Callable[[Exception], Any]) -> Callable[..., Any]:
+    @wraps(guarded)
+    def answered(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return guarded(*args, **kwargs)
+        except Exception as error:
+            return fallback(error)
+
+    return answered
