@@ -1,0 +1,141 @@
+"""One request to the control plane: address, key, time limit, JSON both ways, and the error that a bad answer is."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import ClientError, ClientResponse, ClientTimeout
+from yarl import URL
+
+from breakers.client.errors import ServiceError, ServiceUnreachableError, error_of
+from breakers.client.sessions import LoopSessions
+from breakers.core.errors import ConfigError
+
+DEFAULT_URL = "http://localhost:8012"
+DEFAULT_TIMEOUT = 30.0
+_URL, _TIMEOUT, _TOKEN = (f"CIRCUIT_BREAKER_SERVICE_{name}" for name in ("URL", "TIMEOUT", "TOKEN"))
+
+Json = Any  # what json.loads gives
+Query = Mapping[str, str | int | None]
+
+
+class Requests:
+    """Where the control plane is and how it is asked; what is not given is read from the environment each time."""
+
+    def __init__(self, url: str | None, token: str | None, timeout: float | None) -> None:
+        self._url, self._token, self._timeout = url, token, timeout
+        self._sessions = LoopSessions()
+
+    @property
+    def url(self) -> str:
+        """Without a slash at its end. Raises :class:`ConfigError` when it is not an HTTP address."""
+        text = (self._url or os.environ.get(_URL, "").strip() or DEFAULT_URL).rstrip("/")
+        try:
+            known = URL(text)
+        except ValueError:
+            known = URL()
+        if known.scheme not in ("http", "https") or not known.host:
+            raise ConfigError({"url" if self._url else _URL: f"must be http://host:port or https://host, not {text!r}"})
+        return text
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for one request, its answer included. Raises :class:`ConfigError`."""
+        given: float | str = self._timeout if self._timeout is not None else os.environ.get(_TIMEOUT, "").strip()
+        try:
+            seconds = DEFAULT_TIMEOUT if given == "" else float(given)
+        except (TypeError, ValueError):
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            name = "timeout" if self._timeout is not None else _TIMEOUT
+            raise ConfigError({name: f"must be a finite number of seconds > 0, not {given!r}"})
+        return seconds
+
+    def _headers(self, if_match: int | None) -> dict[str, str]:
+        token = self._token if self._token is not None else os.environ.get(_TOKEN, "")
+        headers = {"Accept": "application/json"}
+        if token.strip():
+            headers["Authorization"] = f"Bearer {token.strip()}"
+        if if_match is not None:
+            headers["If-Match"] = f'"{if_match}"'
+        return headers
+
+    async def send(
+        self, method: str, path: str, body: Json = None, *, query: Query | None = None, if_match: int | None = None
+    ) -> Json:
+        """The JSON of the answer, ``None`` where it has none. Raises :class:`ServiceError`."""
+        return (await self.exchange(method, path, body, query=query, if_match=if_match, also=()))[1]
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        body: Json = None,
+        *,
+        query: Query | None = None,
+        if_match: int | None = None,
+        also: tuple[int, ...],
+    ) -> tuple[int, Json]:
+        """Status and JSON; a status outside 2xx raises, but for those in ``also`` that come with JSON."""
+        url = URL(self.url + path, encoded=True).with_query({k: v for k, v in (query or {}).items() if v is not None})
+        session, timeout = await self._sessions.current(), self.timeout
+        try:
+            async with session.request(
+                method,
+                url,
+                json=body,
+                headers=self._headers(if_match),
+                timeout=ClientTimeout(total=timeout),
+                allow_redirects=method == "GET",  # a redirected POST would arrive as a GET
+            ) as response:
+                return response.status, _answer(response, await response.read(), also)
+        except TimeoutError as error:
+            raise ServiceUnreachableError(f"{self.url} did not answer within {timeout:g} s", code="timeout") from error
+        except (ClientError, OSError) as error:
+            what = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise ServiceUnreachableError(f"{self.url} could not be asked: {what}", code="unreachable") from error
+
+    async def pages(self, path: str, query: Query) -> AsyncGenerator[Json, None]:
+        """Every result of every page; a page is fetched when the one before has been used up."""
+        following: Query | None = query
+        while following is not None:
+            page = await self.send("GET", path, query=following)
+            for result in page["results"]:
+                yield result
+            # only its query: behind a proxy the control plane may not know the address that we reach it by
+            following = None if page["next"] is None else dict(URL(page["next"]).query)
+
+    async def close(self) -> None:
+        await self._sessions.close()
+
+
+def path_of(name: str, *further: str) -> str:
+    """``/circuit-breakers/{name}/...``; no name can lead to another path."""
+    segment = name.replace(".", "%2E") if name in (".", "..") else quote(name, safe="")
+    return "/".join(["/circuit-breakers", segment, *further])
+
+
+def _answer(response: ClientResponse, content: bytes, also: tuple[int, ...]) -> Json:
+    readable, answer = _decoded(content)
+    if 200 <= response.status < 300:
+        if readable:
+            return answer
+        raise ServiceError(f"{response.url.origin()} did not answer with JSON", response.status, "not_json")
+    if response.status in also and isinstance(answer, dict) and "error" not in answer:
+        return answer
+    elsewhere = f", at {location}" if (location := response.headers.get("Location")) else ""
+    raise error_of(response.status, f"{response.reason or ''}{elsewhere}", answer)
+
+
+def _decoded(content: bytes) -> tuple[bool, Json]:
+    if not content:
+        return True, None
+    try:
+        return True, json.loads(content)
+    except ValueError:
+        return False, None

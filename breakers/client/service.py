@@ -1,0 +1,234 @@
+"""``CircuitBreakerServiceClient``: the control plane's REST API, a method an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from breakers.client.answers import (
+    Alerts,
+    BreakerInfo,
+    BreakerMetrics,
+    BreakerRow,
+    BreakerState,
+    ChangeRow,
+    Dashboard,
+    Health,
+    HistoryRow,
+    ResetAllDone,
+    ResetDone,
+    SavedConfig,
+)
+from breakers.client.requests import Requests, path_of
+from breakers.core.config import CircuitBreakerConfig
+from breakers.core.states import Override
+
+__all__ = ["CircuitBreakerServiceClient", "circuit_breaker_client"]
+
+Row = TypeVar("Row")
+
+
+class CircuitBreakerServiceClient:
+    """Asks the control plane. What is not given is read from the environment when a request is made:
+    ``CIRCUIT_BREAKER_SERVICE_URL``, ``_TOKEN`` and ``_TIMEOUT``.
+
+    Every method raises :class:`~breakers.client.errors.ServiceError` (see there), and answers with the JSON as dicts.
+    ``if_match`` is the version that the caller has seen; another one in force is a ``VersionConflictError``.
+    Any number of event loops may use one client, each has connections of its own, which end with the loop or with
+    :meth:`close`; a closed client opens anew when it is used again.
+    """
+
+    def __init__(self, url: str | None = None, *, token: str | None = None, timeout: float | None = None) -> None:
+        """``timeout``: seconds for one request, its answer included."""
+        self._requests = Requests(url, token, timeout)
+
+    def __repr__(self) -> str:
+        return f"CircuitBreakerServiceClient({self._requests.url!r})"  # never the token
+
+    @property
+    def url(self) -> str:
+        return self._requests.url
+
+    @property
+    def timeout(self) -> float:
+        return self._requests.timeout
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections of the running loop."""
+        await self._requests.close()
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    async def health_check(self) -> Health:
+        """Also of a control plane that says it is unhealthy."""
+        return cast(Health, (await self._requests.exchange("GET", "/health", also=(503,)))[1])
+
+    def iter_circuit_breakers(
+        self,
+        *,
+        state: str | None = None,
+        service: str | None = None,
+        group: str | None = None,
+        search: str | None = None,
+        ordering: str | None = None,
+    ) -> AsyncGenerator[BreakerRow, None]:
+        """Rows page by page, as they are used."""
+        query = {"state": state, "service": service, "group": group, "search": search, "ordering": ordering}
+        return self._requests.pages("/circuit-breakers", query)
+
+    async def list_circuit_breakers(
+        self,
+        *,
+        state: str | None = None,
+        service: str | None = None,
+        group: str | None = None,
+        search: str | None = None,
+        ordering: str | None = None,
+    ) -> list[BreakerRow]:
+        """The rows of all pages, each breaker once, also when breakers come and go between two pages."""
+        rows = self.iter_circuit_breakers(state=state, service=service, group=group, search=search, ordering=ordering)
+        return list({row["name"]: row async for row in rows}.values())
+
+    async def get_circuit_breaker_info(self, name: str) -> BreakerInfo:
+        return cast(BreakerInfo, await self._requests.send("GET", path_of(name)))
+
+    async def get_circuit_breaker_state(self, name: str) -> BreakerState:
+        return cast(BreakerState, await self._requests.send("GET", path_of(name, "state")))
+
+    async def get_circuit_breaker_metrics(self, name: str) -> BreakerMetrics:
+        return cast(BreakerMetrics, await self._requests.send("GET", path_of(name, "metrics")))
+
+    async def is_circuit_breaker_open(self, name: str) -> bool:
+        """Also true when it is forced open."""
+        return (await self.get_circuit_breaker_state(name))["is_open"]
+
+    async def is_circuit_breaker_closed(self, name: str) -> bool:
+        return (await self.get_circuit_breaker_state(name))["is_closed"]
+
+    async def is_circuit_breaker_half_open(self, name: str) -> bool:
+        return (await self.get_circuit_breaker_state(name))["is_half_open"]
+
+    def iter_history(self, name: str) -> AsyncGenerator[HistoryRow, None]:
+        """Transitions, newest first, page by page as they are used."""
+        return self._requests.pages(path_of(name, "history"), {})
+
+    async def get_history(self, name: str, *, limit: int | None = None) -> list[HistoryRow]:
+        """The newest ``limit`` transitions, newest first; all that are kept without it."""
+        return await _first(self.iter_history(name), limit)
+
+    def iter_changes(self, name: str) -> AsyncGenerator[ChangeRow, None]:
+        """Config and operator changes, newest first, page by page as they are used."""
+        return self._requests.pages(path_of(name, "changes"), {})
+
+    async def get_changes(self, name: str, *, limit: int | None = None) -> list[ChangeRow]:
+        """The newest ``limit`` changes, newest first; all that are kept without it."""
+        return await _first(self.iter_changes(name), limit)
+
+    async def get_dashboard_data(self) -> Dashboard:
+        return cast(Dashboard, await self._requests.send("GET", "/dashboard"))
+
+    async def get_alerts(self) -> Alerts:
+        return cast(Alerts, await self._requests.send("GET", "/alerts"))
+
+    # --- acting --------------------------------------------------------------------------------------------------
+
+    async def create_circuit_breaker(
+        self,
+        name: str,
+        config: CircuitBreakerConfig | Mapping[str, object] | None = None,
+        **further: object,
+    ) -> BreakerInfo:
+        """A breaker whose config the fleet takes over; absent fields take the default, ``name`` replaces the config's.
+
+        ``further``: ``group``, ``description``, ``reason``.
+        """
+        values = config.as_dict() if isinstance(config, CircuitBreakerConfig) else dict(config or {})
+        return cast(
+            BreakerInfo, await self._requests.send("POST", "/circuit-breakers", {**values, **further, "name": name})
+        )
+
+    async def update_circuit_breaker_config(
+        self, name: str, config: Mapping[str, object], *, reason: str | None = None, if_match: int | None = None
+    ) -> SavedConfig:
+        """Changes the fields that ``config`` names and leaves the others."""
+        return await self._save("PATCH", name, config, reason, if_match)
+
+    async def replace_circuit_breaker_config(
+        self, name: str, config: Mapping[str, object], *, reason: str | None = None, if_match: int | None = None
+    ) -> SavedConfig:
+        """Makes ``config`` the whole config: absent fields go back to their default."""
+        return await self._save("PUT", name, config, reason, if_match)
+
+    async def _save(
+        self, method: str, name: str, config: Mapping[str, object], reason: str | None, if_match: int | None
+    ) -> SavedConfig:
+        body = {**config, **_given(reason=reason)}
+        return cast(SavedConfig, await self._requests.send(method, path_of(name, "config"), body, if_match=if_match))
+
+    async def delete_circuit_breaker(
+        self, name: str, *, reason: str | None = None, if_match: int | None = None
+    ) -> None:
+        """Instances return to the config that they have in code."""
+        await self._requests.send("DELETE", path_of(name), _given(reason=reason) or None, if_match=if_match)
+
+    async def set_override(
+        self,
+        name: str,
+        override: Override | str,
+        *,
+        reason: str | None = None,
+        expires_in: float | None = None,
+        if_match: int | None = None,
+    ) -> dict[str, Any]:
+        """Forces the breaker open or closed on every instance, until cleared or for ``expires_in`` seconds."""
+        body = {"override": str(override), **_given(reason=reason, expires_in=expires_in)}
+        answer = await self._requests.send("PUT", path_of(name, "override"), body, if_match=if_match)
+        return cast(dict[str, Any], answer)
+
+    async def clear_override(
+        self, name: str, *, reason: str | None = None, if_match: int | None = None
+    ) -> dict[str, Any] | None:
+        """Lifts what :meth:`set_override` has set."""
+        body = _given(reason=reason) or None
+        answer = await self._requests.send("DELETE", path_of(name, "override"), body, if_match=if_match)
+        return cast(dict[str, Any] | None, answer)
+
+    async def reset_circuit_breaker(
+        self, name: str, *, reason: str | None = None, instance: str | None = None, if_match: int | None = None
+    ) -> ResetDone:
+        """CLOSED on every instance that runs now, or on ``instance`` alone; answers before they have confirmed."""
+        body = _given(reason=reason, instance=instance)
+        return cast(ResetDone, await self._requests.send("POST", path_of(name, "reset"), body, if_match=if_match))
+
+    async def reset_all_circuit_breakers(self, *, reason: str | None = None) -> ResetAllDone:
+        answer = await self._requests.send("POST", "/circuit-breakers/reset-all", _given(reason=reason))
+        return cast(ResetAllDone, answer)
+
+
+def _given(**values: object) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+async def _first(rows: AsyncGenerator[Row, None], limit: int | None) -> list[Row]:
+    found: list[Row] = []
+    async with aclosing(rows):
+        while limit is None or len(found) < limit:
+            try:
+                found.append(await anext(rows))
+            except StopAsyncIteration:
+                break
+    return found
+
+
+circuit_breaker_client = CircuitBreakerServiceClient()
+"""Ready-made; configured by the environment, read when a request is made."""
