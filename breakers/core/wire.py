@@ -7,12 +7,12 @@ meets a newer server and the reverse; a value of the wrong type is a :class:`Wir
 from __future__ import annotations
 
 import json
-import types
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from enum import StrEnum
-from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+from .codec import WireError as WireError  # a reader of this module meets it here
+from .codec import plain, reader, refuse_constant
 from .states import CircuitBreakerState, Override
 
 PROTOCOL = 1
@@ -20,10 +20,6 @@ MAX_BYTES = 1 << 20
 """No message is larger; a report with more to say is cut into several."""
 
 Json = Mapping[str, Any]
-
-
-class WireError(ValueError):
-    """A message that cannot be read; the text names the path of the wrong value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,13 +233,10 @@ class Farewell:
 FromAgent = Hello | Report | Goodbye
 FromServer = Welcome | Desired | Ack | Farewell
 
-Decoder = Callable[[Any, str], Any]
-M = TypeVar("M")
-
 
 def encode(message: FromAgent | FromServer) -> str:
     """Compact JSON; fields that hold their default are left out."""
-    return json.dumps({"type": message.type, **_plain(message)}, separators=(",", ":"), allow_nan=False)
+    return json.dumps({"type": message.type, **plain(message)}, separators=(",", ":"), allow_nan=False)
 
 
 def decode_from_agent(text: str | bytes) -> FromAgent:
@@ -261,133 +254,14 @@ def decode_from_server(text: str | bytes) -> FromServer | None:
 
 def _decode(text: str | bytes, known: Mapping[str, type[Any]], *, lenient: bool = False) -> Any:  # one of `known`
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise WireError(f"not JSON: {str(error)[:200]}") from None
     if not isinstance(value, dict):
         raise WireError("a message is a JSON object")
     cls = known.get(value.get("type", "")) if isinstance(value.get("type"), str) else None
     if cls is not None:
-        return _decoder(cls)(value, cls.type)
+        return reader(cls)(value, cls.type)
     if lenient:
         return None
     raise WireError(f"type: must be one of {', '.join(known)}")
-
-
-def _no_constant(text: str) -> float:
-    raise WireError(f"{text} is not a number")
-
-
-def _plain(value: Any) -> Any:  # what json.dumps takes
-    if hasattr(value, "__dataclass_fields__"):
-        return {f.name: _plain(item) for f in fields(value) if not _is_default(f, item := getattr(value, f.name))}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return value
-
-
-def _is_default(f: Any, value: object) -> bool:  # dataclasses.Field is generic in what we do not know
-    if f.default is not MISSING:
-        return type(value) is type(f.default) and value == f.default
-    return f.default_factory is not MISSING and value == f.default_factory()
-
-
-_decoders: dict[Any, Decoder] = {}
-
-
-def _decoder(kind: Any) -> Decoder:  # a type form: class, union or generic alias
-    """The closure that reads ``kind``; built once a type."""
-    if kind not in _decoders:
-        _decoders[kind] = _build(kind)
-    return _decoders[kind]
-
-
-def _build(kind: Any) -> Decoder:  # a type form
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (types.UnionType, Union):
-        return _optional(_decoder(next(a for a in arguments if a is not type(None))))
-    if origin is tuple:
-        return _sequence(_decoder(arguments[0]))
-    if origin is not None:
-        return _mapping(_decoder(arguments[1]))
-    if kind in _SCALARS:
-        return _scalar(kind)
-    return _word(kind) if issubclass(kind, StrEnum) else _record(kind)
-
-
-def _optional(inner: Decoder) -> Decoder:
-    return lambda value, path: None if value is None else inner(value, path)
-
-
-def _sequence(inner: Decoder) -> Decoder:
-    def read(value: Any, path: str) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            raise WireError(f"{path}: must be a list")
-        return tuple([inner(item, path) for item in value])
-
-    return read
-
-
-def _mapping(inner: Decoder) -> Decoder:
-    def read(value: Any, path: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise WireError(f"{path}: must be an object")
-        return {key: inner(item, f"{path}.{key[:100]}") for key, item in value.items()}
-
-    return read
-
-
-_SCALARS: dict[Any, tuple[type, ...]] = {
-    str: (str,), int: (int,), float: (int, float), bool: (bool,), Any: (object,),
-}  # fmt: skip
-_LONGEST = 1 << 53
-"""No integer is larger: counters, and what JavaScript can hold."""
-
-
-def _scalar(kind: Any) -> Decoder:  # a key of _SCALARS
-    accepted = _SCALARS[kind]
-    numeric = kind in (int, float)
-
-    def read(value: Any, path: str) -> Any:
-        right: Any = value
-        if not isinstance(value, accepted) or (numeric and isinstance(value, bool)):
-            raise WireError(f"{path}: must be of type {kind.__name__}")
-        if numeric and not abs(right) <= _LONGEST:
-            raise WireError(f"{path}: out of range")
-        return float(right) if kind is float else right
-
-    return read
-
-
-def _word(words: type[StrEnum]) -> Decoder:
-    known = {word.value: word for word in words}
-
-    def read(value: Any, path: str) -> StrEnum:
-        if not isinstance(value, str) or value not in known:
-            raise WireError(f"{path}: must be one of {', '.join(known)}")
-        return known[value]
-
-    return read
-
-
-def _record(cls: type[M]) -> Decoder:
-    hints = get_type_hints(cls)
-    parts = [
-        (f.name, _decoder(hints[f.name]), f.default is MISSING and f.default_factory is MISSING)
-        for f in fields(cls)  # type: ignore[arg-type]  # every message is a dataclass
-    ]
-
-    def read(value: Any, path: str) -> M:
-        if not isinstance(value, dict):
-            raise WireError(f"{path}: must be an object")
-        found = {}
-        for name, decode, required in parts:
-            if name in value:
-                found[name] = decode(value[name], f"{path}.{name}")
-            elif required:
-                raise WireError(f"{path}.{name}: is missing")
-        return cls(**found)
-
-    return read
