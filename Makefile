@@ -1,0 +1,52 @@
+# Everything that a person does here, from a bare clone with make and Python 3.11, 3.12 or 3.13. `make` alone explains.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8012
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes
+# The first interpreter that can do it; PYTHON=/path/to/python chooses another.
+PYTHON ?= python3.13 python3.12 python3.11 python3 python
+CAN := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+.PHONY: help run test check bench
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run     a control plane on http://127.0.0.1:$(PORT) and a demo fleet; PORT=8080 chooses another port"
+	@echo "make test    the whole suite; says what it skipped and why"
+	@echo "make check   format, lint, types, import contracts"
+	@echo "make bench   every benchmark, as ratios"
+
+run: $(VENV)/run.stamp
+	@$(BIN)/python -m demo run --port $(PORT)
+
+test: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests
+
+check: $(VENV)/dev.stamp
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp
+	@$(BIN)/python -m benchmarks
+
+$(BIN)/python:
+	@for python in $(PYTHON); do \
+	  if "$$python" -c '$(CAN)' >/dev/null 2>&1; then \
+	    echo "Making $(VENV) with $$python; the first time takes a minute." >&2; \
+	    "$$python" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; \
+	    exit 0; \
+	  fi; \
+	done; \
+	echo "Python 3.11, 3.12 or 3.13 with venv is needed and none of these is one: $(PYTHON). Name yours: make PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+
+$(VENV)/run.stamp: requirements.txt | $(BIN)/python
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt | $(BIN)/python
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
