@@ -8,3 +8,4 @@ from tradpal_cb.settings import *  # noqa: F403  # the environment comes first
 
 DEBUG = False
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+WHITENOISE_AUTOREFRESH = True  # looks files up when asked: no warning that nobody ran collectstatic

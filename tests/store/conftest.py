@@ -28,10 +28,16 @@ def alice() -> Actor:
 def create(db: None) -> Callable[..., BreakerConfig]:
     """``create("data_service", failure_threshold=7)``."""
 
-    def make(name: str = "data_service", *, group: str = "", **values: object) -> BreakerConfig:
+    def make(name: str = "data_service", *, group: str = "", description: str = "", **values: object) -> BreakerConfig:
         config = CircuitBreakerConfig.from_mapping(values)
         return services.breaker_create(
-            name=name, config=config, http=HttpConfig(), group=group, reason="because", by=ALICE
+            name=name,
+            config=config,
+            http=HttpConfig(),
+            group=group,
+            description=description,
+            reason="because",
+            by=ALICE,
         )
 
     return make

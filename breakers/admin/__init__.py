@@ -1,0 +1,7 @@
+"""Django's admin: breakers are edited here, through ``breakers.services``; history and instances are read."""
+
+from .breakers import BreakerConfigAdmin
+from .keys import ApiKeyAdmin
+from .records import ConfigChangeAdmin, InstanceAdmin, StateChangeAdmin
+
+__all__ = ["ApiKeyAdmin", "BreakerConfigAdmin", "ConfigChangeAdmin", "InstanceAdmin", "StateChangeAdmin"]

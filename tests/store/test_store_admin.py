@@ -1,0 +1,389 @@
+"""The admin writes through the services, in the name of who is signed in, and overwrites nobody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from breakers import selectors, services
+from breakers.core.config import HttpConfig
+from breakers.core.states import Override
+from breakers.models import ApiKey, BreakerConfig, ConfigChange
+from breakers.services import Actor, authenticate_key
+
+pytestmark = pytest.mark.django_db
+Create = Callable[..., BreakerConfig]
+LIST = reverse("admin:breakers_breakerconfig_changelist")
+
+
+@pytest.fixture
+def admin_page(client: Client) -> Callable[..., Client]:
+    """``admin_page(editor)``: a browser in which that person is signed in."""
+
+    def sign_in(user: User) -> Client:
+        client.force_login(user)
+        return client
+
+    return sign_in
+
+
+def change_url(row: BreakerConfig) -> str:
+    return reverse("admin:breakers_breakerconfig_change", args=[row.pk])
+
+
+def fields_of(page: str) -> dict[str, str]:
+    """What a browser would send of the form on ``page``, as far as we need it."""
+    found: dict[str, str] = {}
+    for tag in re.findall(r"<input[^>]*>", page):
+        attributes = dict(re.findall(r'(\w+)="([^"]*)"', tag))
+        if attributes.get("type") == "checkbox" and "checked" not in tag:
+            continue
+        if "name" in attributes and attributes.get("type") != "submit":
+            found[attributes["name"]] = unescape(attributes.get("value", ""))
+    for name, options in re.findall(r'<select name="(\w+)".*?>(.*?)</select>', page, re.DOTALL):
+        chosen = re.search(r'value="([^"]*)" selected', options)
+        found[name] = chosen[1] if chosen else ""
+    for name, text in re.findall(r'<textarea name="(\w+)".*?>\s*(.*?)</textarea>', page, re.DOTALL):
+        found[name] = unescape(text)
+    return found
+
+
+def edit(browser: Client, row: BreakerConfig, **values: object):
+    form = fields_of(browser.get(change_url(row)).content.decode())
+    return browser.post(change_url(row), {**form, **values})
+
+
+# --- edit -------------------------------------------------------------------------------------------------------
+
+
+def test_an_edit_goes_through_the_service_in_the_editors_name(create: Create, editor: User, admin_page):
+    row = create(timeout=None, group="core")
+    answer = edit(admin_page(editor), row, failure_threshold="8", reason="INC-9")
+    assert answer.status_code == 302
+    stands = selectors.breaker("data_service")
+    assert (stands.failure_threshold, stands.version, stands.timeout, stands.group) == (8, 2, None, "core")
+    change = ConfigChange.objects.get(kind="edited")
+    assert (change.actor, change.reason, change.differences()) == ("user:edith", "INC-9", {"failure_threshold": (5, 8)})
+
+
+def test_saving_an_unchanged_form_writes_nothing(create: Create, editor: User, admin_page):
+    row = create(recovery_timeout=0.1, failure_rate_threshold=0.5, description="two\nlines")
+    assert edit(admin_page(editor), row).status_code == 302
+    assert (selectors.breaker("data_service").version, selectors.current_revision()) == (1, 1)
+
+
+def test_each_wrong_field_is_told_by_the_librarys_own_check(create: Create, editor: User, admin_page):
+    row = create()
+    wrong = {
+        "failure_threshold": "-1",
+        "recovery_timeout": "0",
+        "timeout": "nan",
+        "failure_statuses": "teapot",
+        "recovery_jitter": "1.5",
+    }
+    answer = edit(admin_page(editor), row, **wrong)
+    assert answer.status_code == 200
+    errors = answer.context["adminform"].form.errors
+    assert set(errors) == set(wrong)
+    assert "must be an integer &gt;= 0" in str(errors["failure_threshold"])
+    assert "as &#x27;429,500-599&#x27;" in str(errors["failure_statuses"])
+    assert selectors.current_revision() == 1
+
+
+def test_rules_that_span_two_fields_are_told_at_the_field(create: Create, editor: User, admin_page):
+    row = create()
+    answer = edit(admin_page(editor), row, minimum_calls="101", slow_call_rate_threshold="0.5")
+    errors = answer.context["adminform"].form.errors
+    assert set(errors) == {"minimum_calls", "slow_call_rate_threshold"}
+    assert "at most window_size (100)" in str(errors["minimum_calls"])
+
+
+def test_a_lost_race_is_shown_and_not_overwritten(create: Create, editor: User, admin_page, alice: Actor):
+    row, browser = create(), admin_page(editor)
+    form = fields_of(browser.get(change_url(row)).content.decode())
+    config = selectors.breaker("data_service").config()
+    other = {"config": type(config)(**{**config.as_dict(), "success_threshold": 9}), "http": HttpConfig()}
+    services.breaker_edit(name="data_service", **other, reason="", by=alice)
+    answer = browser.post(change_url(row), {**form, "failure_threshold": "8"})
+    assert answer.status_code == 200
+    page = unescape(answer.content.decode())
+    assert "it is now at version 2, not 1" in page
+    assert "failure_threshold is now 5; success_threshold is now 9" in page
+    stands = selectors.breaker("data_service")
+    assert (stands.failure_threshold, stands.success_threshold, stands.version) == (5, 9, 2)
+    again = fields_of(answer.content.decode())
+    assert (again["failure_threshold"], again["expected_version"]) == ("8", "2")
+    assert browser.post(change_url(row), again).status_code == 302
+    assert selectors.breaker("data_service").failure_threshold == 8
+
+
+def test_an_edit_without_the_version_that_was_seen_is_refused(create: Create, editor: User, admin_page):
+    row, browser = create(), admin_page(editor)
+    form = fields_of(browser.get(change_url(row)).content.decode())
+    del form["expected_version"]
+    assert browser.post(change_url(row), {**form, "failure_threshold": "8"}).status_code == 200
+    assert selectors.breaker("data_service").failure_threshold == 5
+
+
+def test_a_breaker_that_is_deleted_under_the_form_is_told(create: Create, editor: User, admin_page, alice: Actor):
+    row, browser = create(), admin_page(editor)
+    form = fields_of(browser.get(change_url(row)).content.decode())
+    services.breaker_delete(name="data_service", reason="", by=alice)
+    answer = browser.post(change_url(row), form, follow=True)
+    assert "Perhaps it was deleted" in answer.content.decode()
+
+
+def test_the_name_cannot_be_edited(create: Create, editor: User, admin_page):
+    edit(admin_page(editor), create(), name="other", failure_threshold="8")
+    assert selectors.breaker("data_service").failure_threshold == 8
+
+
+def test_unwise_values_are_saved_and_told_in_words(create: Create, editor: User, admin_page):
+    row, browser = create(), admin_page(editor)
+    edit(browser, row, failure_threshold="0", recovery_timeout="1")
+    page = browser.get(LIST).content.decode()
+    assert "this breaker never opens" in page
+    assert "A wait of 1 s means a probe at least every second" in page
+
+
+# --- create and delete ------------------------------------------------------------------------------------------
+
+
+def test_a_breaker_is_created_through_the_service(editor: User, admin_page):
+    browser, add = admin_page(editor), reverse("admin:breakers_breakerconfig_add")
+    form = fields_of(browser.get(add).content.decode())
+    assert form["failure_threshold"] == "5"
+    answer = browser.post(add, {**form, "name": "new", "group": "core", "reason": "first"})
+    assert answer.status_code == 302
+    row = selectors.breaker("new")
+    assert (row.version, row.managed, row.group) == (1, True, "core")
+    change = ConfigChange.objects.get()
+    assert (change.kind, change.actor, change.reason) == ("created", "user:edith", "first")
+
+
+def test_a_wrong_or_taken_name_is_told_at_the_field(create: Create, editor: User, admin_page):
+    create("taken")
+    browser, add = admin_page(editor), reverse("admin:breakers_breakerconfig_add")
+    form = fields_of(browser.get(add).content.decode())
+    for name in ("taken", "reset-all", "not a name"):
+        answer = browser.post(add, {**form, "name": name})
+        assert set(answer.context["adminform"].form.errors) == {"name"}
+    assert selectors.current_revision() == 1
+
+
+def test_a_breaker_is_deleted_through_the_service(create: Create, editor: User, admin_page):
+    row = create()
+    url = reverse("admin:breakers_breakerconfig_delete", args=[row.pk])
+    browser = admin_page(editor)
+    assert 'name="reason"' in browser.get(url).content.decode()
+    browser.post(url, {"post": "yes", "reason": "retired"})
+    change = ConfigChange.objects.get(kind="deleted")
+    assert (change.actor, change.reason) == ("user:edith", "retired")
+    assert not BreakerConfig.objects.exists()
+
+
+def test_deleting_several_writes_an_audit_row_each(create: Create, editor: User, admin_page):
+    rows = [create("a"), create("b")]
+    data = {"action": "delete_selected", "_selected_action": [row.pk for row in rows], "post": "yes"}
+    admin_page(editor).post(LIST, data)
+    assert not BreakerConfig.objects.exists()
+    assert list(ConfigChange.objects.filter(kind="deleted").order_by("breaker").values_list("breaker", flat=True)) == [
+        "a",
+        "b",
+    ]
+
+
+# --- actions ----------------------------------------------------------------------------------------------------
+
+
+def act(browser: Client, action: str, *rows: BreakerConfig, **more: str):
+    return browser.post(LIST, {"action": action, "_selected_action": [row.pk for row in rows], **more})
+
+
+def test_the_reset_action_commands_each_ticked_breaker(create: Create, operator: User, admin_page):
+    a, b, _ = create("a"), create("b"), create("c")
+    act(admin_page(operator), "reset", a, b, reason="fixed")
+    resets = ConfigChange.objects.filter(kind="reset").order_by("breaker")
+    assert [(c.breaker, c.actor, c.reason) for c in resets] == [
+        ("a", "user:olivia", "fixed"),
+        ("b", "user:olivia", "fixed"),
+    ]
+    assert [reset.name for reset in selectors.desired_state().resets] == ["a", "b"]
+
+
+def test_force_open_asks_first_and_then_forces(create: Create, operator: User, admin_page):
+    row, browser = create(), admin_page(operator)
+    page = act(browser, "force_open", row, reason="INC-2").content.decode()
+    form = fields_of(page)
+    assert (form["reason"], form["hours"]) == ("INC-2", "1")
+    assert selectors.breaker("data_service").override == ""
+    before = timezone.now()
+    assert browser.post(LIST, form).status_code == 302
+    stands = selectors.breaker("data_service")
+    assert (stands.override, stands.override_reason, stands.override_by) == ("forced_open", "INC-2", "user:olivia")
+    assert timedelta(hours=1) <= stands.override_expires_at - before < timedelta(hours=1, minutes=1)
+
+
+@pytest.mark.parametrize("wrong", [{"reason": ""}, {"hours": "0"}, {"hours": "nan"}, {"hours": "1e9"}])
+def test_force_open_without_reason_or_end_asks_again(create: Create, operator: User, admin_page, wrong: dict[str, str]):
+    row = create()
+    given = {"forced": "yes", "reason": "INC-2", "hours": "1", **wrong}
+    assert act(admin_page(operator), "force_open", row, **given).status_code == 200
+    assert selectors.breaker("data_service").override == ""
+
+
+def test_the_release_action_lifts_overrides(create: Create, operator: User, admin_page, alice: Actor):
+    a, b = create("a"), create("b")
+    services.override_set(name="a", override=Override.FORCED_CLOSED, reason="", expires_at=None, by=alice)
+    act(admin_page(operator), "release", a, b, reason="over")
+    assert selectors.breaker("a").override == ""
+    change = ConfigChange.objects.get(kind="override_released")
+    assert (change.breaker, change.actor, change.reason) == ("a", "user:olivia", "over")
+
+
+# --- who may ----------------------------------------------------------------------------------------------------
+
+
+def test_a_viewer_reads_and_changes_nothing(create: Create, viewer: User, admin_page):
+    row, browser = create(), admin_page(viewer)
+    assert "data_service" in browser.get(LIST).content.decode()
+    page = browser.get(change_url(row)).content.decode()
+    assert "Last transitions" in page
+    assert 'name="failure_threshold"' not in page
+    assert browser.post(change_url(row), {"failure_threshold": "8"}).status_code == 403
+    for action in ("reset", "force_open", "release", "delete_selected"):
+        act(browser, action, row, forced="yes", reason="x", hours="1", post="yes")
+    assert selectors.current_revision() == 1
+
+
+def test_an_operator_acts_and_edits_nothing(create: Create, operator: User, admin_page):
+    row, browser = create(), admin_page(operator)
+    assert browser.post(change_url(row), {"failure_threshold": "8"}).status_code == 403
+    assert (
+        browser.post(reverse("admin:breakers_breakerconfig_delete", args=[row.pk]), {"post": "yes"}).status_code == 403
+    )
+    act(browser, "reset", row)
+    assert selectors.current_revision() == 2
+
+
+def test_a_stranger_is_sent_to_the_door(create: Create, stranger: User, admin_page):
+    create()
+    assert admin_page(stranger).get(LIST).status_code == 302
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------
+
+
+def test_the_list_tells_state_limits_override_and_who_changed_it(
+    create: Create, editor: User, admin_page, alice: Actor
+):
+    create(failure_rate_threshold=0.5)
+    services.override_set(name="data_service", override=Override.FORCED_OPEN, reason="", expires_at=None, by=alice)
+    page = admin_page(editor).get(LIST).content.decode()
+    assert 'data-state="closed">Closed<' in page
+    assert "5 in a row, 50% failed" in page
+    assert "until released" in page
+    assert "user:alice" in page
+    assert '"/dashboard/breakers/data_service"' in page
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("q=quo", {"quotes"}),
+        ("forced=forced_open", {"bank"}),
+        ("forced=none", {"quotes"}),
+        ("state=closed", {"bank", "quotes"}),
+        ("state=open", set()),
+        ("group__exact=core", {"bank"}),
+    ],
+)
+def test_the_list_is_searched_and_filtered(
+    create: Create, viewer: User, admin_page, alice: Actor, query: str, found: set[str]
+):
+    create("bank", group="core")
+    create("quotes")
+    services.override_set(name="bank", override=Override.FORCED_OPEN, reason="", expires_at=None, by=alice)
+    answer = admin_page(viewer).get(f"{LIST}?{query}")
+    assert {row.name for row in answer.context["cl"].result_list} == found
+
+
+def test_the_page_of_a_breaker_shows_its_history_and_its_audit(
+    create: Create, viewer: User, admin_page, identity, transition
+):
+    row = create()
+    services.transitions_record(batch=[(identity(), transition(1))])
+    page = admin_page(viewer).get(change_url(row)).content.decode()
+    assert "5 consecutive failures, last: OSError" in page
+    assert "trading_service" in page
+    assert "user:alice" in page
+
+
+@pytest.mark.parametrize("model", ["breakerconfig", "statechange", "configchange", "instance", "apikey"])
+def test_every_list_opens_under_the_strict_policy(
+    create: Create, admin_user: User, admin_page, identity, transition, model: str
+):
+    create()
+    services.transitions_record(batch=[(identity(), transition(1))])
+    answer = admin_page(admin_user).get(reverse(f"admin:breakers_{model}_changelist"))
+    assert answer.status_code == 200
+    assert "style-src 'self'" in answer["Content-Security-Policy"]
+    assert not re.search(r"<script(?![^>]*(src=|type=\"application/json\"))|\sstyle=|\son\w+=", answer.content.decode())
+
+
+@pytest.mark.parametrize("model", ["statechange", "configchange", "instance"])
+def test_history_audit_and_instances_are_read_only_even_for_a_superuser(admin_user: User, admin_page, model: str):
+    browser = admin_page(admin_user)
+    assert browser.get(reverse(f"admin:breakers_{model}_add")).status_code == 403
+    assert "delete_selected" not in browser.get(reverse(f"admin:breakers_{model}_changelist")).content.decode()
+
+
+# --- keys -------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_shown_once_and_stored_nowhere(admin_user: User, admin_page):
+    browser, add = admin_page(admin_user), reverse("admin:breakers_apikey_add")
+    answer = browser.post(add, {"name": "deploy", "scopes": ["read", "operate"]})
+    secret = re.search(r'id="secret">([^<]+)<', answer.content.decode())[1]
+    assert "no-store" in answer["Cache-Control"]
+    assert authenticate_key(secret).name == "deploy"
+    key = ApiKey.objects.get()
+    assert (key.scopes, key.created_by) == (["read", "operate"], "user:admin")
+    assert not any(secret in str(value) for value in ApiKey.objects.values().get().values())
+    assert secret not in str(answer.cookies)
+    page = browser.get(reverse("admin:breakers_apikey_changelist")).content.decode()
+    assert secret not in page
+    assert key.prefix in page
+
+
+@pytest.mark.parametrize("wrong", [{"name": "taken"}, {"scopes": ["root"]}, {"scopes": []}, {"name": "a\tb"}])
+def test_a_wrong_key_is_told_at_the_field(
+    admin_user: User, admin_page, key: Callable[..., str], wrong: dict[str, object]
+):
+    key("read", name="taken")
+    given = {"name": "deploy", "scopes": ["read"], **wrong}
+    answer = admin_page(admin_user).post(reverse("admin:breakers_apikey_add"), given)
+    assert set(answer.context["adminform"].form.errors) == set(wrong)
+
+
+def test_a_key_is_revoked_and_neither_edited_nor_deleted(admin_user: User, admin_page, key: Callable[..., str]):
+    secret, browser = key("read", name="deploy"), admin_page(admin_user)
+    row = ApiKey.objects.get()
+    assert browser.post(reverse("admin:breakers_apikey_change", args=[row.pk]), {"name": "x"}).status_code == 403
+    assert browser.post(reverse("admin:breakers_apikey_delete", args=[row.pk]), {"post": "yes"}).status_code == 403
+    url = reverse("admin:breakers_apikey_changelist")
+    browser.post(url, {"action": "revoke", "_selected_action": [row.pk]})
+    assert authenticate_key(secret) is None
+    assert "by user:admin" in browser.get(url).content.decode()
+
+
+def test_keys_are_no_business_of_an_editor(editor: User, admin_page):
+    assert admin_page(editor).get(reverse("admin:breakers_apikey_changelist")).status_code == 403
