@@ -6,6 +6,7 @@ breakers.CircuitBreakerError
     ├── InvalidRequestError         400: ``fields`` names each wrong field
     ├── AccessDeniedError           401 and 403: no key, a wrong one, or one without the scope
     ├── NotFoundError               404: no such breaker
+    ├── AlreadyExistsError          409: the name is taken
     └── VersionConflictError        412: somebody else was faster than ``if_match``
 """
 
@@ -17,6 +18,7 @@ from breakers.core.errors import CircuitBreakerError
 
 __all__ = [
     "AccessDeniedError",
+    "AlreadyExistsError",
     "InvalidRequestError",
     "NotFoundError",
     "ServiceError",
@@ -63,6 +65,10 @@ class NotFoundError(ServiceError):
     pass
 
 
+class AlreadyExistsError(ServiceError):
+    pass
+
+
 class VersionConflictError(ServiceError):
     pass
 
@@ -72,6 +78,7 @@ _BY_STATUS: Mapping[int, type[ServiceError]] = {
     401: AccessDeniedError,
     403: AccessDeniedError,
     404: NotFoundError,
+    409: AlreadyExistsError,
     412: VersionConflictError,
 }
 

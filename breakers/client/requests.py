@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from aiohttp import ClientError, ClientResponse, ClientTimeout
+from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientTimeout
 from yarl import URL
 
 from breakers.client.errors import ServiceError, ServiceUnreachableError, error_of
@@ -97,16 +97,24 @@ class Requests:
         except TimeoutError as error:
             raise ServiceUnreachableError(f"{self.url} did not answer within {timeout:g} s", code="timeout") from error
         except (ClientError, OSError) as error:
-            what = f"{type(error).__name__}: {error}".rstrip(": ")
+            cause = error.os_error if isinstance(error, ClientConnectorError) else error
+            what = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
             raise ServiceUnreachableError(f"{self.url} could not be asked: {what}", code="unreachable") from error
 
     async def pages(self, path: str, query: Query) -> AsyncGenerator[Json, None]:
-        """Every result of every page; a page is fetched when the one before has been used up."""
+        """Every result of every page; a page is fetched when the one before has been used up.
+
+        Each result once, also when new ones push it on to the next page meanwhile.
+        """
+        seen: set[int | str] = set()
         following: Query | None = query
         while following is not None:
             page = await self.send("GET", path, query=following)
             for result in page["results"]:
-                yield result
+                key = result.get("id", result.get("name"))
+                if key not in seen:
+                    seen.add(key)
+                    yield result
             # only its query: behind a proxy the control plane may not know the address that we reach it by
             following = None if page["next"] is None else dict(URL(page["next"]).query)
 

@@ -42,10 +42,11 @@ class CircuitBreakerServiceClient:
 
     def __init__(self, url: str | None = None, *, token: str | None = None, timeout: float | None = None) -> None:
         """``timeout``: seconds for one request, its answer included."""
+        self._given_url = url
         self._requests = Requests(url, token, timeout)
 
     def __repr__(self) -> str:
-        return f"CircuitBreakerServiceClient({self._requests.url!r})"  # never the token
+        return f"CircuitBreakerServiceClient({self._given_url!r})"  # never the token
 
     @property
     def url(self) -> str:
@@ -84,7 +85,7 @@ class CircuitBreakerServiceClient:
     ) -> AsyncGenerator[BreakerRow, None]:
         """Rows page by page, as they are used."""
         query = {"state": state, "service": service, "group": group, "search": search, "ordering": ordering}
-        return self._requests.pages("/circuit-breakers", query)
+        return self._requests.pages("/circuit-breakers", {**query, "page_size": 1000})
 
     async def list_circuit_breakers(
         self,
@@ -97,7 +98,7 @@ class CircuitBreakerServiceClient:
     ) -> list[BreakerRow]:
         """The rows of all pages, each breaker once, also when breakers come and go between two pages."""
         rows = self.iter_circuit_breakers(state=state, service=service, group=group, search=search, ordering=ordering)
-        return list({row["name"]: row async for row in rows}.values())
+        return await _first(rows, None)
 
     async def get_circuit_breaker_info(self, name: str) -> BreakerInfo:
         return cast(BreakerInfo, await self._requests.send("GET", path_of(name)))
@@ -118,21 +119,27 @@ class CircuitBreakerServiceClient:
     async def is_circuit_breaker_half_open(self, name: str) -> bool:
         return (await self.get_circuit_breaker_state(name))["is_half_open"]
 
-    def iter_history(self, name: str) -> AsyncGenerator[HistoryRow, None]:
-        """Transitions, newest first, page by page as they are used."""
-        return self._requests.pages(path_of(name, "history"), {})
+    def iter_history(self, name: str, **filters: str) -> AsyncGenerator[HistoryRow, None]:
+        """Transitions, newest first, page by page as they are used.
 
-    async def get_history(self, name: str, *, limit: int | None = None) -> list[HistoryRow]:
-        """The newest ``limit`` transitions, newest first; all that are kept without it."""
-        return await _first(self.iter_history(name), limit)
+        ``filters``: ``service``, ``instance``, ``from_state``, ``to_state``, ``reason``, ``since``, ``until``.
+        """
+        return self._requests.pages(path_of(name, "history"), filters)
 
-    def iter_changes(self, name: str) -> AsyncGenerator[ChangeRow, None]:
-        """Config and operator changes, newest first, page by page as they are used."""
-        return self._requests.pages(path_of(name, "changes"), {})
+    async def get_history(self, name: str, *, limit: int | None = None, **filters: str) -> list[HistoryRow]:
+        """The newest ``limit`` transitions, newest first; all that are kept without it. Filters as above."""
+        return await _first(self.iter_history(name, **filters), limit)
 
-    async def get_changes(self, name: str, *, limit: int | None = None) -> list[ChangeRow]:
-        """The newest ``limit`` changes, newest first; all that are kept without it."""
-        return await _first(self.iter_changes(name), limit)
+    def iter_changes(self, name: str, **filters: str) -> AsyncGenerator[ChangeRow, None]:
+        """Config and operator changes, newest first, page by page as they are used.
+
+        ``filters``: ``kind``, ``actor``, ``since``, ``until``.
+        """
+        return self._requests.pages(path_of(name, "changes"), filters)
+
+    async def get_changes(self, name: str, *, limit: int | None = None, **filters: str) -> list[ChangeRow]:
+        """The newest ``limit`` changes, newest first; all that are kept without it. Filters as above."""
+        return await _first(self.iter_changes(name, **filters), limit)
 
     async def get_dashboard_data(self) -> Dashboard:
         return cast(Dashboard, await self._requests.send("GET", "/dashboard"))
