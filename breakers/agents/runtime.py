@@ -1,0 +1,140 @@
+"""What runs beside the server's event loop: desired state read on every hint, time told to the fleet, totals kept.
+
+``start()`` is called by the ASGI module; nothing starts on import.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection
+from django.utils import timezone
+
+from breakers import publish
+from breakers.fleet import fleet
+
+from .hub import hub
+from .writer import writer
+
+logger = logging.getLogger(__name__)
+
+TICK: Final = 1.0
+"""Seconds between two looks at the clock for the fleet."""
+LOOK: Final = 2.0
+"""Seconds between two looks at the database where no hint came: a lost one costs no more."""
+KEEP: Final = 10.0
+"""Seconds between two writes of totals."""
+FLUSH: Final = 5.0
+_AGAIN: Final = 1.0
+
+
+class ControlPlane:
+    """The thread. One a process: :data:`control_plane`."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._trouble = False
+
+    def start(self) -> None:
+        if self._thread is not None:
+            return
+        writer.start()
+        self._stopping.clear()
+        self._unsubscribe = publish.subscribe(self._woken.set)
+        self._thread = threading.Thread(target=self._run, name="control-plane", daemon=True)
+        self._thread.start()
+        if settings.REDIS_URL:
+            threading.Thread(target=self._listen, name="control-plane-hints", daemon=True).start()
+        atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """Writes what the fleet has observed and what is queued, for a few seconds at most."""
+        if self._thread is None:
+            return
+        thread, self._thread = self._thread, None
+        atexit.unregister(self.stop)
+        self._unsubscribe()
+        self._stopping.set()
+        self._woken.set()
+        thread.join(FLUSH)
+        writer.persist()
+        writer.stop(FLUSH)
+
+    def _run(self) -> None:
+        look = tick = keep = time.monotonic()
+        try:
+            while not self._stopping.is_set():
+                now = time.monotonic()
+                if self._woken.is_set() or now >= look:
+                    self._woken.clear()
+                    self._guarded(self._synchronise)
+                    look = now + LOOK
+                if now >= tick:
+                    gone = self._guarded(self._tick)
+                    tick = now + TICK
+                    if gone or now >= keep:
+                        writer.persist()
+                        keep = now + KEEP
+                self._woken.wait(max(0.0, min(look, tick) - time.monotonic()))
+        finally:
+            connection.close()
+
+    def _synchronise(self) -> bool:
+        before = fleet.revision
+        if fleet.synchronise() != before:
+            hub.publish()
+        close_old_connections()
+        return False
+
+    def _tick(self) -> bool:
+        """Whether an instance is gone."""
+        return bool(fleet.tick(timezone.now()))
+
+    def _guarded(self, act: Callable[[], bool]) -> bool:
+        """Trouble is said once and must not end the thread."""
+        try:
+            answer = act()
+        except Exception as error:
+            if isinstance(error, DatabaseError):
+                connection.close()
+            logger.log(
+                logging.DEBUG if self._trouble else logging.ERROR, "The control plane is in trouble", exc_info=True
+            )
+            self._trouble = True
+            return False
+        else:
+            self._trouble = False
+            return answer
+
+    def _listen(self) -> None:
+        """Hints of other processes, over Redis."""
+        while not self._stopping.is_set():
+            try:
+                asyncio.run(publish.listen())
+            except Exception as error:
+                logger.warning("Hints of other processes are not heard, looking every %g s: %s", LOOK, error)
+                self._stopping.wait(_AGAIN)
+
+
+control_plane = ControlPlane()
+
+
+def start() -> None:
+    """Idempotent."""
+    control_plane.start()
+
+
+def stop() -> None:
+    """Flushes, for a few seconds at most. Idempotent."""
+    control_plane.stop()
