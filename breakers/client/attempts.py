@@ -18,7 +18,7 @@ from breakers.core.states import Outcome, Permit
 
 _ANSWERED = (aiohttp.TooManyRedirects, aiohttp.RedirectClientError)
 """The dependency answered; where it pointed is no sign of ill health."""
-_NOT_SENT = (aiohttp.InvalidURL, CircuitBreakerOpenError)
+_NOT_SENT = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, CircuitBreakerOpenError)
 """Nothing went out: a wrong address, or a breaker further inside that rejected."""
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)
 _DROPPED = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
