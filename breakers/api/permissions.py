@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -10,10 +10,12 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from breakers.models import ApiKey
 from breakers.services import Actor
+
+if TYPE_CHECKING:  # the views import these permissions, through the settings
+    from rest_framework.views import APIView
 
 Person = AbstractBaseUser | AnonymousUser
 
