@@ -107,7 +107,11 @@ class ServerProcess:
                 [sys.executable, *command],
                 cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
-        eventually(self.is_healthy, within=40, what=f"the server is up; its log: {self.log}")
+        try:
+            eventually(self.is_healthy, within=40, what=f"the server is up; its log: {self.log}")
+        except BaseException:
+            self.stop()  # nobody else would
+            raise
 
     def is_healthy(self) -> bool:
         assert self._process is not None
