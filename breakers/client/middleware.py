@@ -39,7 +39,11 @@ def aiohttp_middleware(
     hosts = _Hosts(config or CircuitBreakerConfig(), max_breakers, idle_after)
 
     async def guard(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        breaker = hosts.breaker_of(request) if name is None else get_circuit_breaker(name(request), config)
+        breaker = (
+            hosts.named(_name_of(request), time.monotonic())
+            if name is None
+            else get_circuit_breaker(name(request), config)
+        )
         return await _guarded(breaker, breaker.http_config or rules, request, handler)
 
     return guard
@@ -82,9 +86,7 @@ class _Hosts:
         self._used: OrderedDict[str, tuple[float, CircuitBreaker]] = OrderedDict()
         self._lock = threading.Lock()  # sessions of several event loops may share one middleware
 
-    def breaker_of(self, request: ClientRequest) -> CircuitBreaker:
-        name = _name_of(request)
-        now = time.monotonic()
+    def named(self, name: str, now: float) -> CircuitBreaker:
         with self._lock:
             found = self._used.pop(name, None)
             breaker = CircuitBreaker(replace(self._config, name=name)) if found is None else found[1]

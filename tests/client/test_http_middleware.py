@@ -1,0 +1,146 @@
+"""A breaker a host and port, for every request of a session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+import breakers
+from breakers import CircuitBreakerConfig, CircuitBreakerOpenError, HttpConfig
+from breakers.client.middleware import _Hosts
+from tests.misbehaving import Server, answers, hangs, hangs_mid_body, misbehaving, redirects, resets, resets_mid_body
+
+ONE = CircuitBreakerConfig(failure_threshold=1)
+
+
+@pytest.fixture
+async def other() -> AsyncIterator[Server]:
+    async with misbehaving() as made:
+        yield made
+
+
+def session_with(*middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1), middlewares=middlewares)
+
+
+async def test_hosts_fail_each_by_itself(server: Server, other: Server) -> None:
+    server.script(answers(503))
+    async with session_with(breakers.aiohttp_middleware(config=ONE)) as session:
+        async with session.get(server.url) as response:
+            assert response.status == 503
+        with pytest.raises(aiohttp.ClientConnectionError) as rejection:
+            await session.get(server.url)
+        assert isinstance(rejection.value, CircuitBreakerOpenError)
+        assert rejection.value.name == server.url.removeprefix("http://").rstrip("/")
+        async with session.get(other.url) as response:
+            assert response.status == 200
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("step", [resets, resets_mid_body])
+async def test_broken_answers_count(server: Server, step: object) -> None:
+    server.script(step)  # type: ignore[arg-type]  # a step
+    async with session_with(breakers.aiohttp_middleware(config=ONE)) as session:
+        with pytest.raises(aiohttp.ClientError):
+            async with session.post(server.url) as response:
+                await response.read()
+        with pytest.raises(CircuitBreakerOpenError):
+            await session.post(server.url)
+
+
+@pytest.mark.parametrize("step", [hangs, hangs_mid_body])
+async def test_aiohttps_total_limit_counts(server: Server, step: object) -> None:
+    server.script(step)  # type: ignore[arg-type]  # a step
+    async with session_with(breakers.aiohttp_middleware(config=ONE)) as session:
+        with pytest.raises(TimeoutError):
+            async with session.get(server.url, timeout=aiohttp.ClientTimeout(total=0.2)) as response:
+                await response.read()
+        with pytest.raises(CircuitBreakerOpenError):
+            await session.get(server.url)
+
+
+async def test_a_connection_that_is_never_made_counts(server: Server) -> None:
+    """As of a host that swallows packets: the total limit passes before there is a connection."""
+    server.script(hangs)
+
+    async def never_connects(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        await asyncio.sleep(3600)
+        return await handler(request)
+
+    async with session_with(breakers.aiohttp_middleware(config=ONE), never_connects) as session:
+        with pytest.raises(TimeoutError):
+            await session.get(server.url, timeout=aiohttp.ClientTimeout(total=0.1))
+        with pytest.raises(CircuitBreakerOpenError):
+            await session.get(server.url)
+
+
+async def test_a_caller_who_leaves_is_no_evidence(server: Server) -> None:
+    server.script(hangs)
+    async with session_with(breakers.aiohttp_middleware(config=ONE)) as session:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await session.get(server.url)
+        server.script(answers())
+        async with session.get(server.url) as response:
+            assert response.status == 200
+
+
+async def test_the_breakers_timeout_covers_an_attempt(server: Server) -> None:
+    server.script(hangs)
+    middleware = breakers.aiohttp_middleware(config=CircuitBreakerConfig(failure_threshold=1, timeout=0.1))
+    async with session_with(middleware) as session:
+        with pytest.raises(TimeoutError):
+            await session.get(server.url)
+        with pytest.raises(CircuitBreakerOpenError):
+            await session.get(server.url)
+
+
+async def test_each_attempt_on_the_wire_is_counted(server: Server) -> None:
+    middleware = breakers.aiohttp_middleware(name=lambda request: "counted-on-the-wire")
+    server.script(redirects("/a"), redirects("/b"), answers())
+    async with session_with(middleware) as session, session.get(server.url) as response:
+        assert await response.read() == b"fine"
+    breaker = breakers.registry.get("counted-on-the-wire")
+    assert breaker is not None
+    assert breaker.get_metrics()["successes_total"] == 3
+
+
+async def test_a_named_breaker_is_the_registrys(server: Server) -> None:
+    server.script(answers(404))
+    middleware = breakers.aiohttp_middleware(
+        lambda request: "named-by-function", ONE, HttpConfig(failure_statuses="404")
+    )
+    async with session_with(middleware) as session:
+        await session.get(server.url)
+        with pytest.raises(CircuitBreakerOpenError, match="named-by-function"):
+            await session.get(server.url)
+    assert "named-by-function" in breakers.registry
+
+
+async def test_hosts_stay_out_of_the_registry(server: Server) -> None:
+    before = len(breakers.registry)
+    async with session_with(breakers.aiohttp_middleware()) as session, session.get(server.url):
+        assert len(breakers.registry) == before
+
+
+def test_the_number_of_breakers_is_bounded_and_the_longest_unused_goes_first() -> None:
+    hosts = _Hosts(CircuitBreakerConfig(), most=3, idle_after=60)
+    first, second = hosts.named("a:1", 0), hosts.named("b:1", 1)
+    hosts.named("c:1", 2)
+    assert hosts.named("a:1", 3) is first
+    hosts.named("d:1", 4)  # b has been unused for the longest
+    assert hosts.named("a:1", 5) is first
+    assert hosts.named("b:1", 6) is not second
+
+
+def test_idle_breakers_are_dropped() -> None:
+    hosts = _Hosts(CircuitBreakerConfig(), most=3, idle_after=60)
+    first = hosts.named("a:1", 0)
+    assert hosts.named("a:1", 60) is first
+    hosts.named("b:1", 121)
+    assert hosts.named("a:1", 122) is not first
