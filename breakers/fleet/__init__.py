@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from .events import Event, Progress
+from .events import Event, Progress, iso
 from .fleet import Fleet
+from .picture import Counted, Picture
 from .summary import Summary
+from .troubles import Troubles
 from .view import Row
 
-__all__ = ["Event", "Fleet", "Progress", "Row", "Summary", "fleet"]
+__all__ = ["Counted", "Event", "Fleet", "Picture", "Progress", "Row", "Summary", "Troubles", "fleet", "iso"]
 
 fleet = Fleet()

@@ -21,8 +21,10 @@ from .events import Event, Progress, change_event, progress_event
 from .ledger import Ledger
 from .observed import InstanceFacts
 from .past import Past
+from .picture import Counted, Picture
 from .rows import derive_instance, derive_instance_rows, derive_row
 from .summary import Summary, derive_metrics, derive_summary
+from .troubles import Troubles, derive_troubles
 from .view import BreakerView, Row
 
 RECENT_EVENTS = 200
@@ -247,6 +249,20 @@ class Fleet:
     def _known(self, name: str) -> BreakerView | None:
         return self._ledger.view(name) if name in self._wanted.records else None
 
+    def troubles(self, name: str) -> Troubles | None:
+        """What is wrong beside the state; ``None`` for an unknown name."""
+        with self._lock:
+            view = self._known(name)
+            return None if view is None else derive_troubles(view, self._clock())
+
+    def picture(self) -> Picture:
+        """All that can be counted, at one moment."""
+        with self._lock:
+            rows = self.rows()
+            counted = [Counted.of(self._ledger.view(row["name"]), row) for row in rows]
+            agents = sum(facts.live and facts.links > 0 for facts in self._ledger.instances.values())
+            return Picture(tuple(counted), dict(self._transitions), agents)
+
     # --- changes --------------------------------------------------------------------------------------------------
 
     @property
@@ -294,6 +310,8 @@ class Fleet:
 
         Returns what ends it.
         """
+        with self._lock:
+            self._hinted = False
         return _enlist(self._subscribers, callback)
 
     def on_event(self, callback: Callable[[Event], None]) -> Callable[[], None]:

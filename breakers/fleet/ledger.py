@@ -40,7 +40,7 @@ class Ledger:
     def want(self, name: str, record: BreakerRecord | None, now: datetime) -> None:
         """Takes over what is wanted of one breaker; ``None``: nothing any more."""
         view = self.view(name)
-        view.record = record
+        view.record, view.wanted_at = record, now
         if record is not None:
             view.since = view.since or record.created_at
             view.flow.start(now.timestamp())
@@ -191,11 +191,11 @@ class Ledger:
     def _take_status(self, facts: InstanceFacts, status: BreakerStatus, at: datetime, starting: bool) -> None:
         view, observation = self._observed(facts, status.name)
         moved = observation.move(status.state, status.epoch, later(at, -max(status.state_age, 0.0)))
-        observation.take(status, at)
+        waits = observation.take(status, at)
         if moved:
             view.place(observation, observation.state)
             self._restate(view, observation.since or at, at)
-        if observation.retry_at is not None:
+        if waits and observation.retry_at is not None:
             heappush(self._due, (observation.retry_at, status.name))
         added = self._count(view, observation, counts_of(status.counts), status.latency)
         if added is not None and (observation.link == facts.link or (observation.link == 0 and not starting)):

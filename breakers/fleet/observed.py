@@ -74,8 +74,9 @@ class Observation:
         self.retry_at = None
         return True
 
-    def take(self, status: BreakerStatus, at: datetime) -> None:
-        """The rest of a status: what needs no comparison."""
+    def take(self, status: BreakerStatus, at: datetime) -> bool:
+        """The rest of a status, after the state; true when ``retry_at`` is another moment than before."""
+        before = self.retry_at
         wait = status.retry_in
         retry_at = None if wait is None or self.state is not CircuitBreakerState.OPEN else later(at, wait)
         if self.retry_at is None or retry_at is None or abs(retry_at - self.retry_at) > SAME_MOMENT:
@@ -83,6 +84,7 @@ class Observation:
         self.override, self.window = status.override, status.window
         self.config_version, self.consecutive_failures = status.config_version, status.consecutive_failures
         self.last_failure_time, self.last_success_time = status.last_failure_time, status.last_success_time
+        return self.retry_at is not None and self.retry_at is not before
 
     def as_json(self) -> dict[str, Any]:
         """What the database keeps of it."""

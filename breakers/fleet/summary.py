@@ -127,7 +127,7 @@ def derive_metrics(view: BreakerView, record: BreakerRecord, now: datetime) -> d
     return {
         "state": view.state.value,
         "override": override and override["override"],
-        **{name: count for name, count in totals_of(view).items() if name != "probes_total"},
+        **totals_of(view),
         "consecutive_failures": max((o.consecutive_failures for _, o in live), default=0),
         "window": _window(view, record),
         "last_failure_time": _newest([o.last_failure_time for o in observations]),
@@ -135,7 +135,7 @@ def derive_metrics(view: BreakerView, record: BreakerRecord, now: datetime) -> d
         "opened_at": min(opened).timestamp() if opened else None,
         "retry_after": None if retry_at is None else max((retry_at - now).total_seconds(), 0.0),
         "latency": {
-            "histogram": {str(bucket): count for bucket, count in histogram.to_counts().items()},
+            "counts": histogram.to_counts(),
             **{key: rounded(histogram.quantile(q)) for key, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))},
         },
         "config": record.config.as_dict(),

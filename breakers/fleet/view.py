@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypedDict
@@ -80,6 +81,10 @@ class BreakerView:
     since: datetime | None = None
     causes: dict[str, tuple[datetime, str]] = field(default_factory=dict)
     """State to the newest transition into it."""
+    openings: deque[datetime] = field(default_factory=lambda: deque(maxlen=20))
+    """When the fleet state went from CLOSED to OPEN, as far as this process saw it."""
+    wanted_at: datetime | None = None
+    """When this process learned of the latest revision of what is wanted."""
     totals: list[int] = field(default_factory=lambda: list(NO_COUNTS))
     """In the order of ``COUNT_NAMES``, over all instances that ever were."""
     latency: dict[str, int] = field(default_factory=dict)
@@ -114,6 +119,8 @@ class BreakerView:
         worse = SEVERITY[worst] > SEVERITY[self.state]
         # Better only from when it was known: what is newly told may be older than the trouble that it ends.
         self.since = moment if worse or self.since is None or moment > self.since else at
+        if worst is OPEN and self.state is CLOSED:
+            self.openings.append(self.since)
         self.state = worst
 
     def learn_cause(self, state: str, at: datetime, cause: str) -> None:

@@ -1,0 +1,99 @@
+"""What all views of the API share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.views import APIView
+
+from breakers.fleet import Row, fleet
+from breakers.models import BreakerRecord
+from breakers.problems import NotFound
+
+from .errors import exception_handler
+from .parsing import AnyAccept, JsonParser, Pages, body_of
+from .permissions import MayRead
+from .serializers import PageQuery
+
+
+class FleetView(APIView):
+    """Answers from the fleet's memory, after a look whether the database holds something newer.
+
+    ``permission_by_method`` says what methods other than reading take; reading takes ``MayRead``.
+    """
+
+    parser_classes = (JsonParser,)
+    content_negotiation_class = AnyAccept
+    permission_by_method: ClassVar[Mapping[str, type[BasePermission]]] = {}
+
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
+        return exception_handler
+
+    def get_permissions(self) -> list[Any]:
+        return [self.permission_by_method.get(self.request.method or "", MayRead)()]
+
+    def check_permissions(self, request: Request) -> None:
+        """A method that nobody may use is a 405 for everybody, not a 403."""
+        if (request.method or "").lower() not in self.http_method_names or not self._answers(request):
+            self.http_method_not_allowed(request)
+        super().check_permissions(request)
+
+    def _answers(self, request: Request) -> bool:
+        return hasattr(self, (request.method or "").lower())
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        fleet.synchronise()
+
+
+def given(serializer: type[BaseSerializer[Any]], request: Request) -> dict[str, Any]:
+    """The body, judged; raises ``ValidationError`` naming every wrong field."""
+    judged = serializer(data=body_of(request))
+    judged.is_valid(raise_exception=True)
+    return dict(judged.validated_data)
+
+
+def asked(serializer: type[PageQuery], request: Request) -> dict[str, Any]:
+    """The filters of the query string, judged the same way, and with them which page is wanted."""
+    judged = serializer(data=request.query_params)
+    judged.is_valid(raise_exception=True)
+    return {name: value for name, value in judged.validated_data.items() if name not in PageQuery().fields}
+
+
+def record_of(name: str) -> BreakerRecord:
+    """What is wanted of the breaker. Raises ``NotFound``."""
+    record = fleet.record(name)
+    if record is None:
+        raise NotFound(name)
+    return record
+
+
+def row_of(name: str) -> Row:
+    """Raises ``NotFound``."""
+    row = fleet.row(name)
+    if row is None:
+        raise NotFound(name)
+    return row
+
+
+def config_of(record: BreakerRecord) -> dict[str, Any]:
+    """All fields of both configs, flat: what ``PUT`` takes."""
+    return {**record.config.as_dict(), **record.http.as_dict()}
+
+
+def versioned(answer: Response, version: int) -> Response:
+    """With the ``ETag`` that ``If-Match`` takes."""
+    answer["ETag"] = f'"{version}"'
+    return answer
+
+
+def paged(items: Any, request: Request, output: type[BaseSerializer[Any]] | None = None) -> Response:
+    """One page of a list of rows, or of a query set that ``output`` renders."""
+    pages = Pages()
+    found = pages.paginate_queryset(items, request)
+    return pages.get_paginated_response(found if output is None else output(found, many=True).data)

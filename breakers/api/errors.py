@@ -1,0 +1,113 @@
+"""One shape for everything that goes wrong: ``{"error": {"code", "message", "fields"}}``.
+
+``fields`` maps each wrong field to a sentence; it is empty where no field is to blame.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+from rest_framework.views import set_rollback
+
+from breakers.core.errors import ConfigError
+from breakers.problems import AlreadyExists, NotFound, VersionConflict
+
+logger = logging.getLogger("breakers.api")
+
+
+class BodyTooLarge(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The body is too large."
+    default_code = "too_large"
+
+
+def error(code: str, message: str, http_status: int, fields: Mapping[str, str] | None = None) -> Response:
+    """The answer of everything that goes wrong."""
+    return Response({"error": {"code": code, "message": message, "fields": dict(fields or {})}}, status=http_status)
+
+
+def exception_handler(problem: Exception, context: Mapping[str, Any]) -> Response:
+    """Turns whatever a view raised into our one shape; what nobody expected is logged and says nothing of itself."""
+    set_rollback()
+    response = _ours(problem) or _framework(problem)
+    if response is not None:
+        return response
+    if isinstance(problem, OperationalError | InterfaceError):
+        logger.error("The database did not answer: %s", problem)
+        return error("unavailable", "The database does not answer.", status.HTTP_503_SERVICE_UNAVAILABLE)
+    request = context.get("request")
+    logger.error("%s %s failed", getattr(request, "method", "?"), getattr(request, "path", "?"), exc_info=problem)
+    return error("internal", "Something went wrong here; it was logged.", status.HTTP_500_INTERNAL_SERVER_ERROR)
+
+
+def _ours(problem: Exception) -> Response | None:
+    if isinstance(problem, ConfigError):
+        return invalid(problem.fields)
+    if isinstance(problem, NotFound):
+        return error("not_found", f"There is no circuit breaker {problem.name!r}.", status.HTTP_404_NOT_FOUND)
+    if isinstance(problem, AlreadyExists):
+        message = f"There is already a circuit breaker {problem.name!r}."
+        return error("already_exists", message, status.HTTP_409_CONFLICT, {"name": message})
+    if isinstance(problem, VersionConflict):
+        return _conflict(problem)
+    return None
+
+
+def invalid(fields: Mapping[str, str]) -> Response:
+    """400, naming each wrong field."""
+    message = f"Invalid: {', '.join(fields)}."
+    return error("invalid", message, status.HTTP_400_BAD_REQUEST, fields)
+
+
+def _conflict(problem: VersionConflict) -> Response:
+    message = f"It was changed meanwhile; its version is now {problem.current_version}."
+    response = error("version_conflict", message, status.HTTP_412_PRECONDITION_FAILED, {"If-Match": message})
+    response["ETag"] = f'"{problem.current_version}"'
+    return response
+
+
+def _framework(problem: Exception) -> Response | None:
+    if isinstance(problem, Http404):
+        problem = exceptions.NotFound()
+    elif isinstance(problem, PermissionDenied):
+        problem = exceptions.PermissionDenied()
+    if not isinstance(problem, exceptions.APIException):
+        return None
+    if isinstance(problem, exceptions.ValidationError):
+        return invalid(_fields(problem.detail))
+    code = "malformed" if isinstance(problem, exceptions.ParseError) else problem.default_code
+    response = error(code, str(problem.detail), problem.status_code)
+    _add_headers(response, problem)
+    return response
+
+
+def _add_headers(response: Response, problem: exceptions.APIException) -> None:
+    header = getattr(problem, "auth_header", None)
+    if header:
+        response["WWW-Authenticate"] = header
+    wait = getattr(problem, "wait", None)
+    if wait:
+        response["Retry-After"] = str(int(wait))
+
+
+def _fields(detail: object) -> dict[str, str]:
+    """Each field of a serializer's errors with its sentences as one."""
+    if isinstance(detail, Mapping):
+        return {str(name): _sentence(found) for name, found in detail.items()}
+    return {api_settings.NON_FIELD_ERRORS_KEY: _sentence(detail)}
+
+
+def _sentence(found: object) -> str:
+    if isinstance(found, Mapping):
+        return "; ".join(f"{name}: {_sentence(inner)}" for name, inner in found.items())
+    if isinstance(found, list | tuple):
+        return " ".join(map(_sentence, found))
+    return str(found)

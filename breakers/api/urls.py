@@ -1,0 +1,44 @@
+"""Addresses of the API; no trailing slashes."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path, register_converter
+
+from breakers.core.config import NAME_PATTERN, RESERVED_NAMES
+
+from . import actions, views
+
+
+class BreakerName:
+    """Exactly the names that a breaker can have; any other address is not there."""
+
+    regex = NAME_PATTERN.pattern
+
+    def to_python(self, value: str) -> str:
+        if value in RESERVED_NAMES:
+            raise ValueError(value)
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(BreakerName, "breaker")
+
+app_name = "api"
+urlpatterns = [
+    path("health", views.HealthView.as_view(), name="health"),
+    path("metrics", views.MetricsView.as_view(), name="metrics"),
+    path("alerts", views.AlertsView.as_view(), name="alerts"),
+    path("circuit-breakers", actions.BreakersView.as_view(), name="breakers"),
+    path("circuit-breakers/reset-all", actions.ResetAllView.as_view(), name="reset-all"),
+    path("circuit-breakers/<breaker:name>", actions.BreakerView.as_view(), name="breaker"),
+    path("circuit-breakers/<breaker:name>/state", views.StateView.as_view(), name="state"),
+    path("circuit-breakers/<breaker:name>/metrics", views.BreakerMetricsView.as_view(), name="breaker-metrics"),
+    path("circuit-breakers/<breaker:name>/history", views.HistoryView.as_view(), name="history"),
+    path("circuit-breakers/<breaker:name>/changes", views.ChangesView.as_view(), name="changes"),
+    path("circuit-breakers/<breaker:name>/reset", actions.ResetView.as_view(), name="reset"),
+    path("circuit-breakers/<breaker:name>/config", actions.ConfigView.as_view(), name="config"),
+    path("circuit-breakers/<breaker:name>/override", actions.OverrideView.as_view(), name="override"),
+    re_path(r"^(?:circuit-breakers|health|metrics|alerts)(?:/.*)?$", views.Missing.as_view(), name="missing"),
+]
