@@ -192,19 +192,17 @@ def fleet_since(name: str, states: Mapping[UUID, CircuitBreakerState] | None = N
     ``states``: what each live instance is in now; others are then left out. Without it, every instance in the history
     counts, in the state of its newest transition. Walks back over at most 500 transitions, undoing each.
     """
-    rows = list(history(name)[:SINCE_ROWS])
-    now = {instance: state.value for instance, state in states.items()} if states is not None else _newest_of(rows)
+    if states is None:
+        now = {row.instance: row.to_state for row in newest(history(name), "instance")}
+    else:
+        now = {instance: state.value for instance, state in states.items()}
     worst = _worst(now)
-    for row in rows:
+    for row in history(name)[:SINCE_ROWS]:
         if row.instance in now:
             now[row.instance] = row.from_state
             if _worst(now) != worst:
                 return row.at
     return None
-
-
-def _newest_of(rows: list[StateChange]) -> dict[UUID, str]:
-    return {row.instance: row.to_state for row in reversed(rows)}
 
 
 def _worst(states: Mapping[UUID, str]) -> int:
