@@ -141,7 +141,9 @@ class Hub:
 
     async def heard(self, link: AgentLink, revision: int) -> None:
         """A report says what the agent has applied: tells it again what it seems to have missed."""
-        if revision >= link.covered:
+        if link.covered < fleet.revision:
+            self.publish()
+        elif revision >= link.covered:
             link.lagging_since = None
         elif revision >= link.told:  # nothing of what changed since concerned it
             await link.instruct(messages.encoded(Desired(revision=link.covered, since=link.told), list), link.covered)

@@ -45,6 +45,7 @@ class ControlPlane:
         self._thread: threading.Thread | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._trouble = False
+        self._published = 0
 
     def start(self) -> None:
         if self._thread is not None:
@@ -91,8 +92,8 @@ class ControlPlane:
             connection.close()
 
     def _synchronise(self) -> bool:
-        before = fleet.revision
-        if fleet.synchronise() != before:
+        if fleet.synchronise() != self._published:  # also where a view has synchronised before us
+            self._published = fleet.revision
             hub.publish()
         close_old_connections()
         return False

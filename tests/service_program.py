@@ -1,0 +1,135 @@
+"""A service to be run as a process of its own: obeys JSON lines on standard input, answers each with one.
+
+See :class:`tests.programs.ServiceProcess`, which talks to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+import breakers
+from breakers import CircuitBreakerConfig, CircuitBreakerOpenError
+
+transitions: Counter[str] = Counter()
+links: list[Any] = []
+storms: list[threading.Thread] = []
+
+
+class Broken(Exception):
+    """What the dependency raises."""
+
+
+def fail() -> None:
+    raise Broken("the dependency is down")
+
+
+def succeed() -> str:
+    return "fine"
+
+
+def call(name: str, times: int, ok: bool = False) -> dict[str, int]:
+    """How the calls ended."""
+    ended: Counter[str] = Counter()
+    for _ in range(times):
+        try:
+            breakers.get_circuit_breaker(name).call_sync(succeed if ok else fail)
+            ended["succeeded"] += 1
+        except Broken:
+            ended["failed"] += 1
+        except CircuitBreakerOpenError:
+            ended["rejected"] += 1
+    return dict(ended)
+
+
+def breaker(name: str, **config: Any) -> str:
+    return breakers.get_circuit_breaker(name, CircuitBreakerConfig(name=name, **config) if config else None).state.value
+
+
+def connect(**arguments: str) -> None:
+    links.append(breakers.connect(**arguments))
+
+
+def close() -> None:
+    links[-1].close()
+
+
+def status() -> dict[str, Any]:
+    found = asdict(links[-1].status())
+    return {**found, "since": found["since"].isoformat()}
+
+
+def state(name: str) -> str:
+    return breakers.get_circuit_breaker(name).state.value
+
+
+def config(name: str) -> dict[str, Any]:
+    return breakers.get_circuit_breaker(name).config.as_dict()
+
+
+def metrics(name: str) -> dict[str, Any]:
+    return breakers.get_circuit_breaker(name).get_metrics()
+
+
+def counted() -> dict[str, int]:
+    """Transitions that this process saw, by breaker."""
+    return dict(transitions)
+
+
+def storm(name: str, transitions: int, pause: float = 0.0) -> None:
+    """That many transitions, in the background: opened by one failure, closed by a reset, and again."""
+    thread = threading.Thread(target=_storm, args=(name, transitions, pause))
+    storms.append(thread)
+    thread.start()
+
+
+def _storm(name: str, number: int, pause: float) -> None:
+    guarded = breakers.get_circuit_breaker(name)
+    for step in range(number):
+        if step % 2 == 0:
+            guarded.force_closed()  # whatever it is, the failure below is judged
+            guarded.release()
+            call(name, 1)
+        else:
+            guarded.reset()
+        time.sleep(pause)  # the pace of the storm
+
+
+def storming() -> bool:
+    return any(thread.is_alive() for thread in storms)
+
+
+def fork(name: str, failures: int) -> int:
+    """Pid of a child that makes ``failures`` failing calls, closes its link and ends."""
+    child = os.fork()
+    if child == 0:
+        call(name, failures)
+        links[-1].close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    return child
+
+
+COMMANDS = {f.__name__: f for f in (call, breaker, connect, close, status, state, config, metrics, counted, storm,
+                                    storming, fork)}  # fmt: skip
+
+
+def main() -> None:
+    breakers.registry.on_transition(lambda guarded, _: transitions.update([guarded.name]))
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            answer = {"answer": COMMANDS[asked.pop("command")](**asked)}
+        except Exception as error:
+            answer = {"error": repr(error)}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
