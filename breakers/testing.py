@@ -35,9 +35,10 @@ class FakeClock:
 def fresh_registry(clock: Callable[[], float] = time.monotonic) -> Iterator[CircuitBreakerRegistry]:
     """The process's registry, as new: breakers made inside are forgotten at the end, those from before are restored.
 
-    Breakers made inside read ``clock``. Wrap each test in it, best by a fixture.
+    Restored are configs, overrides and states; counts go on. Breakers made inside read ``clock``. Wrap each test in it,
+    best by a fixture.
     """
-    before, clock_before = registry.all(), registry.clock
+    before, clock_before = {breaker: breaker.code_config for breaker in registry.all()}, registry.clock
     registry.clock = clock
     try:
         all_closed()
@@ -45,7 +46,10 @@ def fresh_registry(clock: Callable[[], float] = time.monotonic) -> Iterator[Circ
     finally:
         registry.clock = clock_before
         for breaker in registry.all():
-            if breaker not in before:
+            if breaker in before:
+                breaker.apply_fleet_config(None, None)
+                breaker.configure(before[breaker])
+            else:
                 registry.forget(breaker.name)
         all_closed()
 
@@ -61,8 +65,9 @@ def all_closed() -> None:
 def open_now(name: str) -> CircuitBreaker:
     """The breaker of this name, made if need be, OPEN from now on for its ``recovery_timeout``."""
     breaker = registry.get_or_create(name)
-    if breaker.state is not CircuitBreakerState.OPEN:
-        breaker._place(CircuitBreakerState.OPEN, _NOTE)
+    if breaker.state is not CircuitBreakerState.CLOSED:
+        breaker.reset()
+    breaker._place(CircuitBreakerState.OPEN, _NOTE)
     return breaker
 
 

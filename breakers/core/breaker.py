@@ -326,7 +326,7 @@ class CircuitBreaker:
             name=self.name,
             state=machine.state,
             epoch=machine.epoch,
-            state_age=now - machine.since,
+            state_age=max(0.0, now - machine.since),
             retry_after=machine.retry_after(now) if machine.state is OPEN and not machine.forced_open else None,
             override=None if forced is None else forced.override,
             override_origin=None if forced is None else "fleet" if forced is machine.fleet else "code",
@@ -367,7 +367,7 @@ class CircuitBreaker:
         self._step(now, self._machine.reset, now)
 
     def _place(self, state: CircuitBreakerState, note: str) -> None:
-        """For :mod:`breakers.testing`: into OPEN from CLOSED or HALF_OPEN, into HALF_OPEN from OPEN."""
+        """For :mod:`breakers.testing`: into OPEN from CLOSED, into HALF_OPEN from OPEN."""
         now, machine = self._clock(), self._machine
         self._step(now, machine.trip if state is OPEN else machine.begin_probing, now, note)
 

@@ -103,7 +103,10 @@ def _check_statuses(bounds: Field, value: object) -> str | None:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # an integer of over 4300 digits, or a class of somebody's
+        return f"this {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -185,7 +188,7 @@ _ENVIRONMENT = {
 
 
 def _default(name: str) -> Any:  # what a dataclass default factory gives
-    """The environment's value for field ``name``, else the table's. Raises ``ConfigError`` naming the variable."""
+    """The environment's value for field ``name``, else the table's; what is no number is left as text, to be found."""
     variable, parse, table = _ENVIRONMENT[name]
     text = os.environ.get(variable, "").strip()
     if not text:
@@ -195,7 +198,14 @@ def _default(name: str) -> Any:  # what a dataclass default factory gives
     try:
         return parse(text)
     except ValueError:
-        raise ConfigError({name: f"{variable} {BREAKER_FIELDS[name].problem(text)}"}) from None
+        return text
+
+
+def _blame(name: str, value: object, problem: str) -> str:
+    """``problem``, naming the variable of the environment where the value came from there."""
+    variable = _ENVIRONMENT[name][0] if name in _ENVIRONMENT else ""
+    text = os.environ.get(variable, "").strip()
+    return f"{problem} (from {variable})" if text and str(value) == text else problem
 
 
 def breaker_problems(values: Mapping[str, object]) -> dict[str, str]:
@@ -246,7 +256,7 @@ class CircuitBreakerConfig:
     def __post_init__(self) -> None:
         problems = breaker_problems(self.as_dict())
         if problems:
-            raise ConfigError(problems)
+            raise ConfigError({name: _blame(name, getattr(self, name), problem) for name, problem in problems.items()})
 
     def as_dict(self) -> dict[str, Any]:
         """Field names to values, ready for JSON."""

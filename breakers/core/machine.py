@@ -52,8 +52,8 @@ class Machine:
 
     __slots__ = (
         "back_off", "changes", "code", "config", "draw", "epoch", "expires_at", "failures", "fleet", "gate", "ignored",
-        "last_failure", "last_success", "late", "latency", "leases", "open_gate", "opened_at", "probes", "random",
-        "reason", "rejected", "revision", "since", "slow", "state", "state_changes", "streak", "successes",
+        "last_failure", "last_success", "late", "latency", "leases", "open_gate", "open_wall", "opened_at", "probes",
+        "random", "reason", "rejected", "revision", "since", "slow", "state", "state_changes", "streak", "successes",
         "successful_probes", "timeouts", "wall", "window", "would_reject",
     )  # fmt: skip
 
@@ -83,9 +83,12 @@ class Machine:
         self.last_success: float | None = None
         self.revision = 0
         self.gate: Gate | None = None
-        self.open_gate: Gate | None = None
         self.wall: float | None = None
+        """As the gate, for rejections: until when OPEN rejects whatever comes."""
+        self.open_gate: Gate | None
+        self.open_wall: float | None
         self._rebuild()
+        self.reopen()
 
     # -- the lock-free ways ------------------------------------------------------------------------------------------
 
@@ -95,14 +98,14 @@ class Machine:
 
     def reopen(self) -> None:
         """A locked step ends."""
-        self.gate = self.open_gate
-        self.wall = self.due if self.state is OPEN and self.override is None and LOCK_FREE else None
+        self.gate, self.wall = self.open_gate, self.open_wall
 
     def _rebuild(self) -> None:
+        """State, epoch, override or config have changed."""
         self.revision += 1
-        free = self.state is CLOSED and self.override is None and LOCK_FREE
-        self.open_gate = Gate(self.epoch, self.config, self.window) if free else None
-        self.reopen()
+        free = LOCK_FREE and self.override is None
+        self.open_gate = Gate(self.epoch, self.config, self.window) if free and self.state is CLOSED else None
+        self.open_wall = self.due if free and self.state is OPEN else None
 
     # -- what it says ------------------------------------------------------------------------------------------------
 
@@ -277,19 +280,17 @@ class Machine:
 
     # -- orders ------------------------------------------------------------------------------------------------------
 
-    def reset(self, now: float, reason: Reason = Reason.RESET, note: str = "") -> None:
+    def reset(self, now: float, reason: Reason = Reason.RESET) -> None:
         """CLOSED with nothing held against it, in a new epoch even if it was CLOSED. Lifts no override."""
         if self.state is not CLOSED:
-            self._move(CLOSED, reason, now, note=note)
+            self._move(CLOSED, reason, now)
         else:
             self._clear_evidence()
             self._begin_epoch()
 
     def trip(self, now: float, note: str) -> None:
-        """OPEN without evidence; for :mod:`breakers.testing`."""
-        self._move(
-            OPEN, Reason.PROBE_FAILED if self.state is HALF_OPEN else Reason.CONSECUTIVE_FAILURES, now, note=note
-        )
+        """OPEN from CLOSED without evidence; for :mod:`breakers.testing`."""
+        self._move(OPEN, Reason.CONSECUTIVE_FAILURES, now, note=note)
 
     def begin_probing(self, now: float, note: str) -> None:
         """HALF_OPEN from OPEN before its time; for :mod:`breakers.testing`."""
