@@ -25,7 +25,7 @@ def headers_of(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def may_read(headers: Headers) -> bool:
-    """A key with scope ``read``; or a page of ours, signed in or where reading is public. Blocks: two queries at most."""
+    """A key with scope ``read``; or a page of ours, signed in or where reading is public. Blocks: two queries."""
     if "cookie" in headers and not same_origin(headers):
         return False
     scheme, _, secret = headers.get("authorization", "").partition(" ")

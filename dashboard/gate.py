@@ -26,10 +26,10 @@ class Gate:
 
 
 def watch(send: Any, on_open: Callable[[], None]) -> Gate:  # an ASGI send callable of any server
-    """A gate on the transport behind daphne's ``send``; elsewhere one that never closes: other servers' ``send`` waits."""
+    """A gate on the transport behind daphne's ``send``; elsewhere one that never closes: their ``send`` waits."""
     gate = Gate(on_open)
     protocol = send.args[0] if isinstance(send, partial) and send.args else None
-    transport = getattr(protocol, "transport", None)
+    transport: Any = getattr(protocol, "transport", None)
     if hasattr(transport, "registerProducer"):
         transport.unregisterProducer()  # the HTTP channel's, left there by the upgrade
         transport.registerProducer(gate, True)

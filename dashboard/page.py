@@ -1,0 +1,102 @@
+"""What every page carries: who looks, what they may, where they can go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import wraps
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+
+from breakers.alerts import alerts
+from breakers.api.permissions import may_operate, may_read
+from breakers.fleet import fleet
+
+View = Callable[..., HttpResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class NavItem:
+    label: str
+    url: str
+    current: bool = False
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The frame around a page's content. ``denied``: why this person may not reset; empty when they may."""
+
+    title: str
+    now: datetime
+    nav: tuple[NavItem, ...]
+    environment: str
+    user_name: str
+    initials: str
+    role: str
+    may_reset: bool
+    may_override: bool
+    feed: str = "/ws/feed"
+
+    @property
+    def denied(self) -> str:
+        if self.may_reset:
+            return ""
+        return "Resetting needs the operator role" if self.user_name else "Sign in to reset"
+
+
+def readable(view: View) -> View:
+    """Pages for whoever may read; the others sign in first. Desired state is as new as the database."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not may_read(request.user):
+            return redirect_to_login(request.get_full_path(), reverse("dashboard:login"))
+        fleet.synchronise()
+        return view(request, *args, **kwargs)
+
+    return guarded
+
+
+def show(request: HttpRequest, template: str, here: str, title: str, **context: Any) -> HttpResponse:
+    """Render a page; ``here`` is the URL name of its place in the navigation."""
+    return render(request, template, {"page": page(request, here, title), **context})
+
+
+def page(request: HttpRequest, here: str, title: str) -> Page:
+    user = request.user
+    name = user.get_username()
+    return Page(
+        title=f"{title} · Breakers",
+        now=timezone.now(),
+        nav=_nav(user, here),
+        environment=settings.CIRCUIT_BREAKER_ENVIRONMENT,
+        user_name=name,
+        initials="".join(part[0] for part in name.replace(".", " ").split()[:2]).upper(),
+        role=_role(user),
+        may_reset=may_operate(user, "reset_breaker"),
+        may_override=may_operate(user, "override_breaker"),
+    )
+
+
+def _nav(user: AbstractBaseUser | AnonymousUser, here: str) -> tuple[NavItem, ...]:
+    places = [("Overview", "overview", 0), ("Alerts", "alerts", len(alerts())), ("Events", "events", 0)]
+    places += [("Instances", "instances", 0), ("Connect", "connect", 0)]
+    items = [NavItem(label, reverse(f"dashboard:{name}"), name == here, count) for label, name, count in places]
+    staff = [NavItem("Admin", reverse("admin:index"))] if getattr(user, "is_staff", False) else []
+    return (*items, *staff)
+
+
+def _role(user: AbstractBaseUser | AnonymousUser) -> str:
+    """The most that this person may, in a word."""
+    if may_operate(user, "change_breakerconfig"):
+        return "editor"
+    return "operator" if may_operate(user, "reset_breaker") else "viewer"

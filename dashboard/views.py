@@ -1,0 +1,176 @@
+"""The pages. Each is complete as served; ``static/js`` only keeps it current."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.vary import vary_on_headers
+
+from breakers import alerts as firing
+from breakers import services
+from breakers.api.permissions import actor_of, may_operate
+from breakers.api.views import DashboardView
+from breakers.fleet import fleet
+from breakers.problems import AlreadyExists
+
+from . import changes, detail, shapes
+from .cells import BLANK, BLANK_GROUP, cells, grouped
+from .filters import Filter
+from .lanes import swimlane
+from .page import readable, show
+from .verdict import needs_attention, verdict, worst_first
+from .words import duration, elapsed, limit, moment, plural
+
+LATEST = 8
+HISTORY = 20
+EVENTS = 100
+SPANS = {"30m": timedelta(minutes=30), "6h": timedelta(hours=6), "24h": timedelta(hours=24)}
+_json = DashboardView.as_view()
+BLANK_ENTRY = changes.Entry("", timezone.now(), "config", "", "")
+
+
+@require_safe
+def root(request: HttpRequest) -> HttpResponse:
+    return redirect("dashboard:overview")
+
+
+@vary_on_headers("Accept", "Cookie")
+@never_cache
+def dashboard(request: HttpRequest) -> HttpResponse:
+    """One URL, two readers: a page for whoever prefers HTML, the API's JSON for everybody else."""
+    if request.get_preferred_type(["application/json", "text/html"]) == "text/html":
+        return overview(request)
+    return _json(request)
+
+
+@require_safe
+@readable
+def overview(request: HttpRequest) -> HttpResponse:
+    now, every, wanted = timezone.now(), fleet.rows(), Filter.of(request.GET)
+    rows = [row for row in worst_first(every) if wanted.matches(row)]
+    trouble = [cells(row, now) for row in rows if needs_attention(row)]
+    rest = [cells(row, now) for row in rows if not needs_attention(row)]
+    judged, counts = verdict(every, now), changes.pulse(now)
+    opened = next(chip.count for chip in Filter().chips(every) if chip.key == "open")
+    return show(
+        request,
+        "dashboard/overview.html",
+        "overview",
+        f"({opened} open) Overview" if opened != "0" else "Overview",
+        verdict=judged,
+        pulse={**shapes.pulse(counts), "text": changes.pulse_text(counts), "counts": counts},
+        chips=wanted.chips(every),
+        filter=wanted,
+        total=f"{len(every):,}",
+        attention=trouble,
+        attention_note=f"{plural(len(trouble), 'breaker')}, worst first",
+        rest=rest,
+        rest_note=plural(len(rest), "breaker"),
+        groups=grouped(every),
+        changes=changes.latest(LATEST),
+        onboarding=not every,
+        origin=request.build_absolute_uri("/").rstrip("/"),
+        blank=BLANK,
+        blank_group=BLANK_GROUP,
+        blank_entry=BLANK_ENTRY,
+    )
+
+
+@require_safe
+@readable
+def breaker(request: HttpRequest, name: str) -> HttpResponse:
+    """Everything about one. A name that has no config any more is not found; its history is in the events."""
+    now, row, record = timezone.now(), fleet.row(name), fleet.record(name)
+    if row is None or record is None:
+        raise Http404(name)
+    instances, span = fleet.instance_rows(name), request.GET.get("span", "30m")
+    own, http = detail.settings_of(record)
+    on, others = detail.versions(instances, record.version)
+    return show(
+        request,
+        "dashboard/breaker.html",
+        "overview",
+        name,
+        row=cells(row, now),
+        facts=row,
+        record=record,
+        limit="" if row["limit"] is None else f"limit {limit(row['limit'])}",
+        next_probe=detail.next_probe(row, now),
+        p50=detail.latency(row["p50"]),
+        p95=detail.latency(row["p95"]),
+        p99=detail.latency(row["p99"]),
+        swimlane=swimlane(name, instances, now, SPANS.get(span, SPANS["30m"])),
+        span=span if span in SPANS else "30m",
+        spans=list(SPANS),
+        instances=[detail.instance_cells(instance, now) for instance in instances],
+        settings=own,
+        http_settings=http,
+        on=on,
+        others=others,
+        audit=changes.newest(HISTORY, name=name, what="actions"),
+        history=changes.newest(HISTORY, name=name, what="transitions"),
+        may_edit=getattr(request.user, "is_staff", False) and may_operate(request.user, "change_breakerconfig"),
+    )
+
+
+@require_safe
+@readable
+def alerts(request: HttpRequest) -> HttpResponse:
+    """What is firing now, errors first."""
+    now = timezone.now()
+    found = [{**alert, "age": duration(elapsed(alert["since"], now))} for alert in firing.alerts()]
+    return show(request, "dashboard/alerts.html", "alerts", "Alerts", alerts=found)
+
+
+@require_safe
+@readable
+def events(request: HttpRequest) -> HttpResponse:
+    """Transitions, operator actions and config changes in one list; ``before`` turns the page."""
+    name, what = request.GET.get("breaker", "").strip(), request.GET.get("what", "")
+    found = changes.newest(EVENTS, name=name or None, what=what, before=_moment(request.GET.get("before", "")))
+    older = found[-1].at_iso if len(found) == EVENTS else ""
+    context = {"entries": found, "name": name, "what": what, "older": older}
+    return show(request, "dashboard/events.html", "events", "Events", **context)
+
+
+def _moment(text: str) -> datetime | None:
+    """An aware moment of a query; nonsense is none."""
+    try:
+        found = moment(text)
+    except ValueError:
+        return None
+    return found if found is not None and found.tzinfo is not None else None
+
+
+@require_safe
+@readable
+def instances(request: HttpRequest) -> HttpResponse:
+    """Who is linked, or was until 5 minutes ago."""
+    now = timezone.now()
+    found = [
+        {**row, "heard": duration(elapsed(row["last_seen"], now)), "up": duration(elapsed(row["started_at"], now))}
+        for row in fleet.instances()
+    ]
+    context = {"instances": found, "revision": fleet.revision}
+    return show(request, "dashboard/instances.html", "instances", "Instances", **context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@readable
+def connect(request: HttpRequest) -> HttpResponse:
+    """How to link a service; who may, makes its key here and sees it once."""
+    may_make, secret, problem = may_operate(request.user, "add_apikey"), "", ""
+    name = request.POST.get("name", "").strip()
+    if request.method == "POST" and may_make:
+        try:
+            _, secret = services.api_key_create(name=name, scopes=["agent"], by=actor_of(request))
+        except (AlreadyExists, ValueError) as error:
+            problem = str(error)
+    origin = request.build_absolute_uri("/").rstrip("/")
+    context = {"may_make": may_make, "secret": secret, "problem": problem, "origin": origin, "name": name}
+    return show(request, "dashboard/connect.html", "connect", "Connect", linked=len(fleet.instances()), **context)

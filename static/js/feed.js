@@ -1,0 +1,133 @@
+// The connection, honestly: one socket, a fresh snapshot after every doubt, and a word for each way to be out of touch.
+
+const STALE = 15;
+const LAGGING = 2;
+const HEARTBEAT = 1; // the server says something at least this often
+const GIVE_UP = 40; // seconds of silence after which a socket that seems open is replaced
+const POLL_AFTER = 60;
+const POLL_EVERY = 10;
+const SIGNED_OUT = 4401;
+const now = () => Date.now();
+
+export class Feed {
+  /** `on` has snapshot, update, event (each gets its message) and moved (the state may have changed). */
+  constructor(path, on) {
+    this.url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
+    this.on = on;
+    this.synced = false;
+    this.signedOut = false;
+    this.polled = 0;
+    this.attempts = 0;
+    this.nextTry = 0;
+    this.offset = Infinity; // between our clock and the server's, at the fastest message yet
+    this.serverTime = 0;
+    this.lostAt = now();
+    addEventListener("online", () => this.reconnect());
+    addEventListener("offline", () => this.on.moved());
+    this.open();
+  }
+
+  /** Seconds between what is shown and now. */
+  get behind() {
+    return this.serverTime ? Math.max(0, (now() - this.offset - this.serverTime) / 1000) : 0;
+  }
+
+  get wait() {
+    return Math.max(0, Math.ceil((this.nextTry - now()) / 1000));
+  }
+
+  /** Now by the server's clock. */
+  get time() {
+    return now() - (Number.isFinite(this.offset) ? this.offset : 0);
+  }
+
+  get state() {
+    if (this.signedOut) return "signed_out";
+    if (this.synced) return this.behind > STALE ? "stale" : this.behind > LAGGING + HEARTBEAT ? "lagging" : "live";
+    if (!navigator.onLine) return "offline";
+    if (this.polled && now() - this.polled < 3000 * POLL_EVERY) return "polling";
+    return this.serverTime || this.attempts ? "reconnecting" : "connecting";
+  }
+
+  open() {
+    clearTimeout(this.timer);
+    let opened = false;
+    const socket = new WebSocket(this.url);
+    this.socket = socket;
+    socket.onopen = () => (opened = true);
+    socket.onmessage = (message) => this.socket === socket && this.take(JSON.parse(message.data));
+    socket.onclose = (close) => {
+      if (this.socket !== socket) return;
+      if (this.synced) this.lostAt = now();
+      this.synced = false;
+      this.signedOut = close.code === SIGNED_OUT;
+      if (!opened) this.ask(false);
+      if (!this.signedOut) this.retry();
+      this.on.moved();
+    };
+  }
+
+  retry() {
+    const ceiling = Math.min(15000, 1000 * 2 ** this.attempts++);
+    const wait = 500 + Math.random() * (ceiling - 500);
+    this.nextTry = now() + wait;
+    this.timer = setTimeout(() => this.open(), wait);
+  }
+
+  /** At once: somebody asked, or the network is back. */
+  reconnect() {
+    if (this.synced && this.state === "live") return;
+    const old = this.socket;
+    this.socket = null;
+    old?.close();
+    this.lostAt = this.synced ? now() : this.lostAt;
+    this.synced = this.signedOut = false;
+    this.open();
+    this.on.moved();
+  }
+
+  take(message) {
+    if (message.server_time) {
+      this.serverTime = Date.parse(message.server_time);
+      this.offset = Math.min(this.offset, now() - this.serverTime);
+    }
+    if (message.type === "snapshot") {
+      this.synced = true;
+      this.polled = this.attempts = 0;
+      this.on.snapshot(message);
+      this.on.moved();
+    } else if (this.synced && message.type === "update") {
+      this.on.update(message);
+    } else if (message.type === "event") {
+      this.on.event(message);
+    }
+  }
+
+  /** Once a second, by the page. */
+  tick() {
+    if (this.synced && this.behind > GIVE_UP) this.reconnect();
+    const lost = (now() - this.lostAt) / 1000;
+    const due = now() - (this.asked ?? 0) >= 1000 * POLL_EVERY;
+    if (!this.synced && !this.signedOut && navigator.onLine && lost > POLL_AFTER && due) this.ask(true);
+    this.on.moved();
+  }
+
+  /** Over HTTP: are we still welcome, and (`show`) what is there to see. */
+  async ask(show) {
+    this.asked = now();
+    try {
+      const answer = await fetch("/dashboard", { headers: { Accept: "application/json" }, cache: "no-store" });
+      this.signedOut = answer.status === 401 || answer.status === 403;
+      if (this.signedOut) clearTimeout(this.timer);
+      if (!answer.ok || !show || this.synced) return;
+      const { breakers, summary } = await answer.json();
+      this.polled = now();
+      this.serverTime = this.polled - (Number.isFinite(this.offset) ? this.offset : 0);
+      this.on.snapshot({ rows: breakers, summary });
+    } catch {
+      // no answer is what the state already says
+    } finally {
+      this.on.moved();
+    }
+  }
+}

@@ -1,0 +1,210 @@
+// The overview: rows as they are heard, painted at most once a frame (once a second in a hidden tab).
+import { actions } from "./actions.js";
+import { announce, byId, free, say, start } from "./page.js";
+import { Lists } from "./rows.js";
+import { dots, dotsHeight, pulse } from "./shapes.js";
+import { chipOf, groupsOf, KINDS, kindOf, matches, needsAttention, tally, verdict, WORDS, worstFirst } from "./verdict.js";
+import { clock, count } from "./words.js";
+
+const LATEST = 8;
+const TOGETHER = 30000;
+const rows = new Map();
+const changed = new Set();
+const query = new URLSearchParams(location.search);
+const filter = { state: query.get("state") ?? "", group: query.get("group") ?? "", search: query.get("search") ?? "" };
+const lists = new Lists();
+const act = actions((name) => rows.get(name) ?? null);
+const template = (id) => byId(id).content.firstElementChild.cloneNode(true);
+let due = false;
+
+const feed = start({
+  snapshot(message) {
+    rows.clear();
+    for (const row of message.rows) take(row);
+    paint();
+  },
+  update(message) {
+    for (const row of message.rows) take(row);
+    for (const name of message.removed) rows.delete(name);
+    if (message.rows.length || message.removed.length) soon();
+  },
+  event(message) {
+    act.event(message);
+    tell(message);
+  },
+  tick() {
+    lists.age(feed.time);
+    if (rows.size) judge();
+    beat();
+  },
+});
+
+function take(row) {
+  rows.set(row.name, row);
+  changed.add(row.name);
+}
+
+function soon() {
+  if (due) return;
+  due = true;
+  if (document.hidden) setTimeout(paint, 1000);
+  else requestAnimationFrame(paint);
+}
+
+function shown() {
+  const kept = [...rows.values()].filter((row) => matches(row, filter));
+  return filter.state ? kept.filter((row) => chipOf(kindOf(row)) === filter.state) : kept;
+}
+
+function paint() {
+  due = false;
+  lists.paint(shown(), changed);
+  changed.clear();
+  lists.age(feed.time);
+  judge();
+  chips();
+  groups();
+}
+
+function judge() {
+  const every = [...rows.values()];
+  const said = verdict(every, feed.time);
+  byId("verdict").dataset.state = said.level;
+  byId("verdict").querySelector("use").setAttribute("href", `#i-${said.level}`);
+  if (byId("verdict-title").textContent !== said.title) announce(said.title);
+  say(byId("verdict-title"), said.title);
+  const worst = byId("verdict-worst");
+  worst.hidden = !said.worst;
+  say(worst.querySelector("a"), said.worst);
+  worst.querySelector("a").setAttribute("href", `/dashboard/breakers/${encodeURIComponent(said.worst)}`);
+  say(byId("verdict-detail"), said.detail);
+  const unsure = ["live", "lagging"].includes(feed.state) ? "" : "? ";
+  const title = `${unsure}${said.open ? `(${said.open} open) ` : ""}Overview · Breakers`;
+  if (document.title !== title) document.title = title;
+  const icon = byId("favicon");
+  const href = icon.dataset[unsure ? "neutral" : said.level];
+  if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
+  const onboarding = byId("onboarding");
+  if (onboarding) onboarding.hidden = rows.size > 0;
+  byId("fleet").hidden = rows.size === 0;
+}
+
+function chips() {
+  const counts = tally([...rows.values()].filter((row) => matches(row, filter)));
+  counts.all = KINDS.reduce((sum, kind) => sum + counts[kind], 0);
+  for (const chip of document.querySelectorAll(".chip")) say(chip.querySelector("b"), count(counts[chip.dataset.chip]));
+  say(document.querySelector('.card-link[href="#all"]'), `All ${count(rows.size)} breakers`);
+}
+
+function groups() {
+  const members = new Map();
+  for (const row of worstFirst(rows.values())) {
+    for (const name of groupsOf(row)) members.set(name, [...(members.get(name) ?? []), row]);
+  }
+  const found = [...members].map(([name, group]) => {
+    const worst = kindOf(group.find(needsAttention) ?? group[0]);
+    return { name, kinds: group.map(kindOf), worst };
+  });
+  found.sort((a, b) => KINDS.indexOf(a.worst) - KINDS.indexOf(b.worst) || (a.name < b.name ? -1 : 1));
+  const place = byId("groups");
+  const old = new Map([...place.children].map((element) => [element.dataset.group, element]));
+  const order = found.map((group) => group_(group, old.get(group.name) ?? template("group-template")));
+  lists.move(place, order);
+  for (const [name, element] of old) if (!members.has(name)) element.remove();
+}
+
+function group_({ name, kinds, worst }, element) {
+  element.dataset.group = name;
+  element.dataset.state = worst;
+  const link = element.querySelector("a");
+  say(link, name);
+  link.setAttribute("href", `/dashboard?group=${encodeURIComponent(name)}`);
+  say(element.querySelector(".worst"), `${count(kinds.filter((kind) => kind === worst).length)} ${WORDS[worst].toLowerCase()}`);
+  element.querySelector("svg").setAttribute("height", String(dotsHeight(kinds.length)));
+  const paths = dots(kinds);
+  for (const kind of KINDS) element.querySelector(`.d-${kind}`).setAttribute("d", paths[kind] ?? "");
+  return element;
+}
+
+// --- latest changes -------------------------------------------------------------------------------------------------
+const ICONS = { reset: "reset", override: "forced_open", config: "config" };
+const told = new Map(); // name and kind -> the newest entry that tells of it
+
+function tell(message) {
+  if (message.kind === "reset_progress" || message.change === "registered") return;
+  const moved = message.kind === "transition";
+  const kind = moved ? message.to_state : message.change === "override_released" ? "closed" : (ICONS[message.kind] ?? "config");
+  const key = `${message.name} ${kind}`;
+  const at = Date.parse(message.at);
+  const last = told.get(key);
+  const same = moved && last && at - last.at <= TOGETHER && last.element.isConnected;
+  const entry = same ? { ...last, count: last.count + 1 } : { element: template("change-template"), at, count: 1 };
+  told.set(key, entry);
+  const { element } = entry;
+  element.dataset.state = kind;
+  element.querySelector("use").setAttribute("href", `#i-${kind}`);
+  say(element.querySelector("time"), clock(at));
+  element.querySelector("time").setAttribute("datetime", message.at);
+  say(element.querySelector("a"), message.name);
+  element.querySelector("a").setAttribute("href", `/dashboard/breakers/${encodeURIComponent(message.name)}`);
+  const where = entry.count > 1 ? `${count(entry.count)} instances` : message.service;
+  const cause = message.cause || (message.reason ?? "").replaceAll("_", " ");
+  const text = moved ? `${WORDS[kind]} on ${where}: ${cause}` : `${message.text.replaceAll(" -> ", " → ")} · ${message.actor}`;
+  say(element.querySelector("p"), text);
+  const list = byId("changes");
+  list.prepend(element);
+  while (list.children.length > LATEST) list.lastElementChild.remove();
+  byId("changes-empty").hidden = true;
+  if (moved) count_(message.to_state);
+}
+
+// --- state changes a minute -----------------------------------------------------------------------------------------
+const STATES = ["closed", "half_open", "open"];
+const beats = Object.fromEntries(STATES.map((state) => [state, byId("pulse").dataset[state].split(" ").map(Number)]));
+let minute = Math.floor(feed.time / 60000);
+
+function count_(state) {
+  beat();
+  beats[state][59] += 1;
+  draw();
+}
+
+function beat() {
+  const now = Math.floor(feed.time / 60000);
+  if (now === minute) return;
+  for (; minute < now; minute++) {
+    for (const state of STATES) beats[state] = [...beats[state].slice(1), 0];
+  }
+  draw();
+}
+
+function draw() {
+  for (const [state, d] of Object.entries(pulse(beats))) byId("pulse").querySelector(`.p-${state}`).setAttribute("d", d);
+}
+
+// --- search, keys, reset all ----------------------------------------------------------------------------------------
+byId("search").addEventListener("input", (event) => {
+  if (!rows.size) return;
+  filter.search = event.target.value.trim();
+  const url = new URL(location.href);
+  if (filter.search) url.searchParams.set("search", filter.search);
+  else url.searchParams.delete("search");
+  history.replaceState(null, "", url);
+  for (const name of rows.keys()) changed.add(name);
+  paint();
+});
+
+byId("reset-all").addEventListener("click", (event) => {
+  if (!rows.size) return;
+  event.preventDefault();
+  act.resetAll(event.currentTarget, shown());
+});
+
+document.addEventListener("keydown", (event) => {
+  if (!free(event)) return;
+  const links = [...document.querySelectorAll(".rows a.name")];
+  const here = links.indexOf(document.activeElement?.closest(".row")?.querySelector("a.name"));
+  if (event.key === "j") links[Math.min(here + 1, links.length - 1)]?.focus();
+  if (event.key === "k") links[Math.max(here - 1, 0)]?.focus();
+  if (event.key === "r" && here >= 0) links[here].closest(".row").querySelector(".act").click();
+});
