@@ -72,7 +72,7 @@ def main() -> int:
         print(refusal, file=sys.stderr)
         return 1
     for route, now in routes.items():
-        _say(f"{route:<16}{now['fault']:<10}by {now['by']}")
+        _say(f"{route:<16}{now['fault']:<8}by {now['by']:<10}{now['calls']} calls")
     return 0
 
 
@@ -80,14 +80,14 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _control(var: Path, order: dict[str, object] | None) -> dict[str, dict[str, str]]:
+def _control(var: Path, order: dict[str, object] | None) -> dict[str, dict[str, object]]:
     """Sends ``order`` to the flaky service of a running demo; answers with the faults of all routes."""
     try:
         base = (var / "flaky-url").read_text()
         body = None if order is None else json.dumps(order).encode()
         request = urllib.request.Request(f"{base}/control", body, {"Content-Type": "application/json"})  # noqa: S310  # ours
         with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310  # the same
-            routes: dict[str, dict[str, str]] = json.load(response)
+            routes: dict[str, dict[str, object]] = json.load(response)
             return routes
     except OSError:
         raise Refused("The demo does not run here; start it with `make run`.") from None

@@ -7,6 +7,7 @@ import asyncio
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from aiohttp import web
 from .faults import NOISE, SCHEDULE, Fault, Faults
 from .lifeline import asked_to_end, follow_parent
 
+CALLS: web.AppKey[Counter[str]] = web.AppKey("CALLS", Counter)
 FAULTS = web.AppKey("FAULTS", Faults)
 SYMBOLS = ("AAPL", "MSFT", "NVDA", "SAP", "TSM", "ASML")
 SLOW_SECONDS = 0.5
@@ -54,6 +56,7 @@ async def answer(request: web.Request) -> web.StreamResponse:
     if route not in SCHEDULE:
         raise web.HTTPNotFound(text=f"no such route; there are {', '.join(SCHEDULE)}")
     await request.read()
+    request.app[CALLS][route] += 1
     fault = request.app[FAULTS].now(route)
     await asyncio.sleep(SLOW_SECONDS if fault is Fault.SLOW else random.uniform(0.002, 0.02))
     if fault is Fault.RESETS and request.transport is not None:
@@ -78,15 +81,17 @@ async def control(request: web.Request) -> web.Response:
             faults.order(route, Fault(fault), seconds)
     except (KeyError, TypeError, ValueError) as error:
         return web.json_response({"error": f"not understood: {error}"}, status=400)
-    return web.json_response(faults.all())
+    return await routes(request)
 
 
 async def routes(request: web.Request) -> web.Response:
-    return web.json_response(request.app[FAULTS].all())
+    calls = request.app[CALLS]
+    return web.json_response({name: {**now, "calls": calls[name]} for name, now in request.app[FAULTS].all().items()})
 
 
 def application(faults: Faults) -> web.Application:
     app = web.Application()
+    app[CALLS] = Counter()
     app[FAULTS] = faults
     app[MARKET] = Market()
     app.add_routes([web.post("/control", control), web.get("/control", routes), web.route("*", "/{route}", answer)])

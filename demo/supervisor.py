@@ -166,8 +166,7 @@ def _start_server(supervisor: Supervisor, var: Path, port: int) -> Child:
         raise Refused(f"The database could not be prepared ({prepared.last_words()}); see {prepared.log}.")
     daphne = ("daphne", "-b", HOST, "-p", str(port), "-v", "0", "tradpal_cb.asgi:application")
     server = supervisor.start("server", "demo.lifeline", *daphne, **settings)
-    supervisor.wait_for(lambda: server.ended or _healthy(port), 60)
-    if server.ended:
+    if not supervisor.wait_for(lambda: server.ended or _healthy(port), 60) or server.ended:
         raise Refused(f"The server did not start ({server.last_words()}); see {server.log}.")
     return server
 

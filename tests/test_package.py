@@ -105,7 +105,8 @@ def test_the_names_are_sorted_and_all_there() -> None:
     assert breakers.__all__ == sorted(breakers.__all__)
     promised = {
         "CircuitBreaker", "HttpCircuitBreaker", "CircuitBreakerConfig", "HttpConfig", "CircuitBreakerRegistry",
-        "CircuitBreakerState", "Override", "Transition", "CircuitBreakerError", "CircuitBreakerOpenError", "ConfigError",
+        "CircuitBreakerState", "Override", "Transition", "CircuitBreakerError", "CircuitBreakerOpenError",
+        "ConfigError",
         "get_circuit_breaker", "get_http_circuit_breaker", "registry", "connect", "aiohttp_middleware",
     }  # fmt: skip
     assert promised <= set(breakers.__all__)
