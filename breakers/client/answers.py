@@ -17,6 +17,7 @@ __all__ = [
     "HistoryRow",
     "InstanceCounts",
     "InstanceRow",
+    "OverrideDone",
     "ResetAllDone",
     "ResetDone",
     "SavedConfig",
@@ -115,11 +116,12 @@ class BreakerMetrics(TypedDict):
     timeouts_total: int
     slow_total: int
     state_changes_total: int
+    probes_total: int
     consecutive_failures: int
     window: dict[str, Any] | None
     last_failure_time: float | None
     last_success_time: float | None
-    opened_at: float | str | None
+    opened_at: float | None
     retry_after: float | None
     latency: dict[str, Any]
     config: dict[str, Any]
@@ -149,10 +151,15 @@ class InstanceRow(TypedDict, total=False):
     override_origin: str | None
 
 
-class HistoryRow(TypedDict, total=False):
+class HistoryRow(TypedDict):
     """One transition of one instance."""
 
+    id: int
     at: str
+    """By the instance's clock."""
+    received_at: str
+    name: str
+    sequence: int
     service: str
     instance: str
     from_state: str
@@ -165,11 +172,17 @@ class HistoryRow(TypedDict, total=False):
     failure_rate: float | None
 
 
-class ChangeRow(TypedDict, total=False):
+class ChangeRow(TypedDict):
     """What a person or a program did: who, when, why, from, to."""
 
+    id: int
     at: str
+    name: str
     kind: str
+    """``created``, ``registered``, ``edited``, ``deleted``, ``reset``, ``override_set`` or ``override_released``."""
+    revision: int
+    command: str | None
+    instance: str | None
     actor: str
     reason: str
     before: dict[str, Any] | None
@@ -178,14 +191,25 @@ class ChangeRow(TypedDict, total=False):
 
 
 class BreakerInfo(BreakerRow):
+    description: str
+    managed: bool
+    """Instances take this config; else it only records what a service has in code."""
     config: dict[str, Any]
     metrics: BreakerMetrics
     instance_rows: list[InstanceRow]
     recent: list[HistoryRow]
 
 
-class SavedConfig(TypedDict, total=False):
-    """A config as it now stands; beside ``version`` and ``applied`` the config itself."""
+class OverrideDone(TypedDict):
+    name: str
+    override: OverrideInForce | None
+    state: str
+    version: int
+    applied: Applied
+
+
+class SavedConfig(TypedDict):
+    """A config as it now stands, that of its HTTP rules included."""
 
     name: str
     config: dict[str, Any]
@@ -203,6 +227,8 @@ class ResetDone(TypedDict):
     status: str
     name: str
     new_state: str
+    command: str
+    """The id of the reset, that of its line in the changes."""
     instances: ResetInstances
 
 

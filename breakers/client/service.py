@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Self, TypeVar, cast
 
 from breakers.client.answers import (
     Alerts,
@@ -17,6 +17,7 @@ from breakers.client.answers import (
     Dashboard,
     Health,
     HistoryRow,
+    OverrideDone,
     ResetAllDone,
     ResetDone,
     SavedConfig,
@@ -196,19 +197,19 @@ class CircuitBreakerServiceClient:
         reason: str | None = None,
         expires_in: float | None = None,
         if_match: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> OverrideDone:
         """Forces the breaker open or closed on every instance, until cleared or for ``expires_in`` seconds."""
         body = {"override": str(override), **_given(reason=reason, expires_in=expires_in)}
         answer = await self._requests.send("PUT", path_of(name, "override"), body, if_match=if_match)
-        return cast(dict[str, Any], answer)
+        return cast(OverrideDone, answer)
 
     async def clear_override(
         self, name: str, *, reason: str | None = None, if_match: int | None = None
-    ) -> dict[str, Any] | None:
+    ) -> OverrideDone:
         """Lifts what :meth:`set_override` has set."""
         body = _given(reason=reason) or None
         answer = await self._requests.send("DELETE", path_of(name, "override"), body, if_match=if_match)
-        return cast(dict[str, Any] | None, answer)
+        return cast(OverrideDone, answer)
 
     async def reset_circuit_breaker(
         self, name: str, *, reason: str | None = None, instance: str | None = None, if_match: int | None = None
