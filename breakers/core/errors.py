@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from .states import CircuitBreakerState
+from .states import CircuitBreakerState, Override
 
 
 class CircuitBreakerError(Exception):
@@ -39,13 +39,16 @@ class CircuitBreakerOpenError(CircuitBreakerError):
     def __init__(
         self, name: str, state: CircuitBreakerState, reason: str | None = None, retry_after: float | None = None
     ) -> None:
+        # what super().__init__() would do, without its frame: a rejection must be cheap
+        self.args = (name, state, reason, retry_after)
         self.name = name
         self.state = state
         self.reason = reason
         self.retry_after = retry_after
-        super().__init__(name, state, reason, retry_after)
 
     def __str__(self) -> str:
+        if self.reason == Override.FORCED_OPEN:
+            return f"Circuit breaker '{self.name}' is forced open"
         wait = "" if self.retry_after is None else f", retry after {self.retry_after:.3g} s"
         why = "" if self.reason is None else f" ({self.reason})"
         return f"Circuit breaker '{self.name}' is {self.state.value}{why}{wait}"

@@ -9,11 +9,30 @@ import pytest
 
 from breakers.core.states import CircuitBreakerState, Outcome
 
-KEYS = set(
-    "state override requests_total successes_total failures_total rejected_total ignored_total late_total "
-    "would_reject_total timeouts_total slow_total state_changes_total probes_total consecutive_failures window "
-    "last_failure_time last_success_time opened_at retry_after latency config config_version".split()
-)
+KEYS = {
+    "state",
+    "override",
+    "requests_total",
+    "successes_total",
+    "failures_total",
+    "rejected_total",
+    "ignored_total",
+    "late_total",
+    "would_reject_total",
+    "timeouts_total",
+    "slow_total",
+    "state_changes_total",
+    "probes_total",
+    "consecutive_failures",
+    "window",
+    "last_failure_time",
+    "last_success_time",
+    "opened_at",
+    "retry_after",
+    "latency",
+    "config",
+    "config_version",
+}
 
 
 def test_a_fresh_breaker_has_every_key_and_nothing_to_tell(make) -> None:

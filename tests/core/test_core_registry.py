@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from breakers.core.config import CircuitBreakerConfig
+from breakers.core.errors import ConfigError
+from breakers.core.registry import CircuitBreakerRegistry, get_circuit_breaker, registry
+from breakers.core.states import CircuitBreakerState
+from breakers.testing import fresh_registry
+
+OPEN, CLOSED = CircuitBreakerState.OPEN, CircuitBreakerState.CLOSED
+
+
+@pytest.fixture
+def book() -> CircuitBreakerRegistry:
+    return CircuitBreakerRegistry()
+
+
+def test_one_breaker_a_name(book) -> None:
+    breaker = book.get_or_create("api")
+    assert book.get_or_create("api") is breaker is book.get("api")
+    assert (breaker.name, breaker.config.name) == ("api", "api")
+    assert ("api" in book, "other" in book, len(book), book.get("other")) == (True, False, 1, None)
+    book.get_or_create("other")
+    assert {known.name for known in book.all()} == {"api", "other"}
+
+
+def test_the_name_replaces_the_configs(book) -> None:
+    breaker = book.get_or_create("api", CircuitBreakerConfig(name="else", failure_threshold=2))
+    assert (breaker.config.name, breaker.config.failure_threshold) == ("api", 2)
+    assert "else" not in book
+
+
+def test_the_same_config_again_is_fine_and_another_is_an_error_that_names_the_fields(book) -> None:
+    breaker = book.get_or_create("api", CircuitBreakerConfig(failure_threshold=2))
+    assert book.get_or_create("api", CircuitBreakerConfig(failure_threshold=2)) is breaker
+    with pytest.raises(ConfigError) as caught:
+        book.get_or_create("api", CircuitBreakerConfig(failure_threshold=3, timeout=None))
+    assert set(caught.value.fields) == {"failure_threshold", "timeout"}
+    assert "exists with 2, not 3" in caught.value.fields["failure_threshold"]
+    assert breaker.config.failure_threshold == 2
+
+
+def test_asking_again_after_an_edit_is_fine_with_the_old_and_the_new_config(book) -> None:
+    first, second = CircuitBreakerConfig(failure_threshold=2), CircuitBreakerConfig(failure_threshold=3)
+    breaker = book.get_or_create("api", first)
+    breaker.configure(second)
+    breaker.apply_fleet_config(CircuitBreakerConfig(failure_threshold=9), 1)
+    assert book.get_or_create("api", first) is book.get_or_create("api", second) is breaker
+    with pytest.raises(ConfigError):
+        book.get_or_create("api", CircuitBreakerConfig(failure_threshold=9))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 101, ".", "..", "reset-all", "ä", "a\n", 5, None, ["a"]])
+def test_a_name_that_cannot_be_makes_nothing(book, name) -> None:
+    with pytest.raises((ConfigError, TypeError)):
+        book.get_or_create(name)
+    assert len(book) == 0
+
+
+def test_reset_all_resets_every_one_and_counts_them(book) -> None:
+    for name in ("a", "b"):
+        breaker = book.get_or_create(name, CircuitBreakerConfig(failure_threshold=1))
+        with pytest.raises(ZeroDivisionError):
+            breaker.call_sync(lambda: 1 / 0)
+    assert book.reset_all() == 2
+    assert [breaker.state for breaker in book.all()] == [CLOSED, CLOSED]
+
+
+def test_listeners_hear_of_every_breaker_also_of_later_ones(book, caplog) -> None:
+    heard, made = [], []
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    book.on_register(broken)
+    book.on_transition(broken)
+    stop_register = book.on_register(made.append)
+    stop_transition = book.on_transition(lambda breaker, happened: heard.append((breaker, happened.to_state)))
+    breaker = book.get_or_create("api", CircuitBreakerConfig(failure_threshold=1))
+    book.get_or_create("api")
+    with pytest.raises(ZeroDivisionError):
+        breaker.call_sync(lambda: 1 / 0)
+    assert (made, heard) == ([breaker], [(breaker, OPEN)])
+    assert caplog.messages.count("Circuit breaker 'api': a listener raised") == 2
+    stop_register()
+    stop_transition()
+    book.get_or_create("other")
+    breaker.reset()
+    assert (len(made), len(heard)) == (1, 1)
+
+
+def test_a_forgotten_name_is_free_again(book) -> None:
+    heard = []
+    book.on_transition(lambda breaker, happened: heard.append(happened))
+    old = book.get_or_create("api", CircuitBreakerConfig(failure_threshold=1))
+    book.forget("api")
+    book.forget("api")
+    new = book.get_or_create("api", CircuitBreakerConfig(failure_threshold=7))
+    with pytest.raises(ZeroDivisionError):
+        old.call_sync(lambda: 1 / 0)
+    assert (new is old, heard) == (False, [])
+    book.clear()
+    assert len(book) == 0
+
+
+def test_threads_that_come_together_get_the_same_breaker(book) -> None:
+    barrier, got, made = threading.Barrier(8), [], []
+    book.on_register(made.append)
+
+    def come() -> None:
+        barrier.wait(10.0)
+        got.extend(book.get_or_create(f"api-{number}") for number in range(50))
+
+    threads = [threading.Thread(target=come) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10.0)
+    assert len(set(got)) == len(made) == len(book) == 50
+
+
+def test_the_process_has_one() -> None:
+    with fresh_registry():
+        assert get_circuit_breaker("api", CircuitBreakerConfig(timeout=None)) is registry.get("api")
