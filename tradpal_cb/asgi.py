@@ -11,9 +11,8 @@ from django.urls import path
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tradpal_cb.settings")
 http = get_asgi_application()  # first: it makes the app registry ready for the imports below
 
-from dashboard.consumers import FeedConsumer  # noqa: E402  # needs the app registry
-
 from breakers.agents import AgentConsumer, runtime  # noqa: E402  # needs the app registry
+from dashboard.consumers import FeedConsumer  # noqa: E402  # needs the app registry
 
 runtime.start()
 
