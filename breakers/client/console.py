@@ -109,7 +109,7 @@ def table(rows: Sequence[BreakerRow], *, now: datetime, width: int | None = None
     ordered = sorted(rows, key=lambda row: (_SEVERITY.get(_paint_of(row), 3), row["name"]))
     heads = ("NAME", "STATE", ">SINCE", "INSTANCES", ">CALLS/S", ">FAILED", ">P95", "CAUSE")
     body = columns(heads, (_row(row, now) for row in ordered), width=width, colour=colour)
-    return f"{body}\n\n{count_line(rows)}" if rows else "There are no breakers yet."
+    return f"{body}\n\n{count_line(rows)}" if rows else "There are no breakers here."
 
 
 def _row(row: BreakerRow, now: datetime) -> list[Cell]:

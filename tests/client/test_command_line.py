@@ -1,0 +1,247 @@
+"""``python -m breakers`` against a real control plane with a real instance, and how its words are laid out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import pytest
+
+import breakers
+from breakers import CircuitBreakerConfig, CircuitBreakerState
+from breakers.__main__ import main
+from breakers.client import console
+from breakers.client.answers import BreakerRow
+from tests.servers import ROOT, ServerProcess, clean_environment, eventually, free_port
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def fleet(control_plane: ServerProcess) -> Iterator[breakers.CircuitBreaker]:
+    """This process as ``trading_service``, with a breaker that the control plane knows to be open."""
+    breaker = breakers.get_circuit_breaker(
+        "cli_quotes", CircuitBreakerConfig(failure_threshold=2, recovery_timeout=600)
+    )
+    link = breakers.connect(service="trading_service", url=control_plane.url, token=control_plane.token)
+    yield breaker
+    link.close()
+
+
+@pytest.fixture
+def quotes(fleet: breakers.CircuitBreaker, control_plane: ServerProcess) -> breakers.CircuitBreaker:
+    eventually(lambda: fleet.get_metrics()["override"] is None, what="no test's override is left")
+    fleet.reset()
+    for _ in range(2):
+        with pytest.raises(ConnectionRefusedError), fleet:
+            raise ConnectionRefusedError("no\x1b[31m route")
+    eventually(lambda: state_of(control_plane) == "open", what="the control plane has heard that it is open")
+    return fleet
+
+
+def state_of(control_plane: ServerProcess) -> str | None:
+    status, answer = control_plane.request("GET", "/circuit-breakers/cli_quotes/state")
+    return answer["state"] if status == 200 and answer["instances"]["total"] else None
+
+
+@pytest.fixture(autouse=True)
+def _configured(control_plane: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIRCUIT_BREAKER_SERVICE_URL", control_plane.url)
+    monkeypatch.setenv("CIRCUIT_BREAKER_SERVICE_TOKEN", control_plane.token)
+    monkeypatch.delenv("CIRCUIT_BREAKER_SERVICE_TIMEOUT", raising=False)
+
+
+def test_list_shows_each_breaker_in_a_line_and_counts_them(
+    quotes: breakers.CircuitBreaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list", "--search", "cli_quotes"]) == 0
+    head, line, _, count = capsys.readouterr().out.splitlines()
+    assert head.split() == ["NAME", "STATE", "SINCE", "INSTANCES", "CALLS/S", "FAILED", "P95", "CAUSE"]
+    assert line.startswith("cli_quotes  OPEN ")
+    assert "1 open" in line
+    assert "2 consecutive failures, last: ConnectionRefusedError: no [31m route" in line
+    assert count == "1 breaker: 1 open"
+
+    assert main(["list", "--search", "cli_quotes", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["state"], row["services"]) == ("cli_quotes", "open", ["trading_service"])
+    assert main(["list", "--search", "cli_quotes", "--state", "closed"]) == 0
+    assert capsys.readouterr().out == "There are no breakers here.\n"
+
+
+def test_show_tells_of_instances_config_and_the_past(
+    quotes: breakers.CircuitBreaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", "cli_quotes"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("cli_quotes  OPEN for ")
+    assert "probes again in " in text
+    instance = next(line for line in text.splitlines() if line.startswith("trading_service "))
+    assert str(os.getpid()) in instance
+    assert "OPEN" in instance
+    assert re.search(r"^  failure_threshold +2$", text, re.MULTILINE)
+    assert "closed -> open" in text
+    assert main(["--json", "show", "cli_quotes"]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["failure_threshold"] == 2
+
+
+def test_reset_closes_it_in_the_process_that_has_it(
+    quotes: breakers.CircuitBreaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reset", "cli_quotes", "--reason", "it recovered"]) == 0
+    assert capsys.readouterr().out.startswith("cli_quotes is reset: 1 told, ")
+    eventually(lambda: quotes.state is CircuitBreakerState.CLOSED)
+
+
+def test_open_forces_for_a_while_close_too_and_release_lifts_it(
+    quotes: breakers.CircuitBreaker, control_plane: ServerProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["open", "cli_quotes", "--for", "15m", "--reason", "INC-2291"]) == 0
+    assert capsys.readouterr().out == "cli_quotes is forced open for 15 min\n"
+    assert main(["list", "--search", "cli_quotes"]) == 0
+    assert "FORCED OPEN" in (listed := capsys.readouterr().out)
+    assert "INC-2291" in listed
+    assert main(["show", "cli_quotes"]) == 0
+    assert re.search(r"forced open by key:tests, (15 min|14 min \d+ s) left: INC-2291\n", capsys.readouterr().out)
+
+    assert main(["close", "cli_quotes"]) == 0
+    assert capsys.readouterr().out == "cli_quotes is forced closed until it is released\n"
+    assert control_plane.request("GET", "/circuit-breakers/cli_quotes/state")[1]["override"]["expires_at"] is None
+    assert main(["release", "cli_quotes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["override"] is None
+
+
+def test_what_goes_wrong_is_one_sentence_and_an_exit_code(
+    control_plane: ServerProcess, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    for arguments, code, said in (
+        (["reset", "nobody"], 1, "There is no circuit breaker 'nobody'."),
+        (["list", "--token", "wrong"], 1, ""),
+        (["--url", nobody, "list"], 3, f"{nobody} could not be asked"),
+        (["list", "--url", "nonsense"], 2, "url: must be http://host:port"),
+    ):
+        assert main(arguments) == code
+        out, error = capsys.readouterr()
+        assert out == ""
+        assert error.startswith("breakers: ")
+        assert said in error
+        assert error.count("\n") == 1
+    for arguments in (["open", "x", "--for", "soon"], ["list", "x"], ["explode"], []):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+
+
+def run(control_plane: ServerProcess, *arguments: str) -> subprocess.Popen[str]:
+    known = {
+        "CIRCUIT_BREAKER_SERVICE_URL": control_plane.url,
+        "CIRCUIT_BREAKER_SERVICE_TOKEN": control_plane.token,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-X", "dev", "-m", "breakers", *arguments],
+        cwd=ROOT, env={**clean_environment(), **known}, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_watch_tells_of_each_change_until_it_is_interrupted(
+    quotes: breakers.CircuitBreaker, control_plane: ServerProcess
+) -> None:
+    with run(control_plane, "watch", "--search", "cli_quotes", "--every", "0.1") as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        assert "  cli_quotes  OPEN  2 consecutive failures" in watching.stdout.readline()
+        quotes.reset()
+        assert "  cli_quotes  CLOSED" in watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(20) == 0
+        assert watching.stderr.read() == ""
+
+
+def test_a_reader_that_goes_away_is_no_error(quotes: breakers.CircuitBreaker, control_plane: ServerProcess) -> None:
+    with run(control_plane, "list") as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.close()
+        assert listing.wait(20) == 0
+        assert listing.stderr.read() == ""
+
+
+# --- words and columns ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("900", 900), ("0.5", 0.5), ("90s", 90), ("15m", 900), ("1h30m", 5400), ("2d", 172800)]
+)
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert console.parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "15 m", "-5", "0", "0s", "1e9", "5w", "m", "nan"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        console.parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "0 s"), (59.4, "59 s"), (60, "1 min"), (61, "1 min 1 s"), (7505, "2 h 5 min"), (90000, "1 d 1 h")],
+)
+def test_durations_are_told_in_two_units(seconds: float, text: str) -> None:
+    assert console.duration(seconds) == text
+
+
+def row(name: str, state: str, **further: object) -> BreakerRow:
+    counts = {"total": 3, "closed": 2, "half_open": 0, "open": 1, "silent": 0}
+    facts = {
+        "name": name, "group": "", "state": state, "override": None, "services": [], "instances": counts,
+        "since": (NOW - timedelta(minutes=2)).isoformat(), "retry_at": None, "cause": None,
+        "rates": {"calls": 12.34, "failures": 0.0, "rejected": 0.0}, "failure_rate": 0.484, "p50": None,
+        "p95": 0.2304, "p99": None, "version": 1, "applied": {"on": 3, "of": 3}, "limit": None, "trend": [],
+        "ready_to_probe": False,
+    }  # fmt: skip
+    return cast(BreakerRow, {**facts, **further})
+
+
+def test_a_table_stands_in_columns_with_the_worst_first() -> None:
+    forced = {"override": "forced_open", "reason": "INC-1", "by": "user:olivia", "expires_at": None}
+    text = console.table(
+        [
+            row("a", "closed", failure_rate=None, p95=None, since=None),
+            row("quotes", "half_open", cause="60 s passed"),
+            row("orders", "open", cause="5 consecutive failures\nlast: \x1b[2Jgone", p95=2.5),
+            row("forced", "closed", override=forced),
+        ],
+        now=NOW,
+    )
+    assert text.splitlines() == [
+        "NAME    STATE        SINCE  INSTANCES         CALLS/S  FAILED     P95  CAUSE",
+        "forced  FORCED OPEN  2 min  1 open, 2 closed     12.3     48%  230 ms  INC-1",
+        "orders  OPEN         2 min  1 open, 2 closed     12.3     48%   2.5 s  5 consecutive failures last:  [2Jgone",
+        "quotes  HALF-OPEN    2 min  1 open, 2 closed     12.3     48%  230 ms  60 s passed",
+        "a       CLOSED              1 open, 2 closed     12.3",
+        "",
+        "4 breakers: 1 open, 1 half-open, 2 closed",
+    ]
+
+
+def test_a_narrow_terminal_cuts_the_cause_and_colour_takes_no_room() -> None:
+    rows = [row("orders", "open", cause="x" * 200)]
+    (_, line, *_) = console.table(rows, now=NOW, width=80).splitlines()
+    assert len(line) == 80
+    assert line.endswith("x…")
+    painted = console.table(rows, now=NOW, width=80, colour=True).splitlines()[1]
+    assert painted.replace("\x1b[31m", "").replace("\x1b[0m", "") == line
+    assert "\x1b[31mOPEN" in painted
+
+
+def test_a_due_probe_is_told() -> None:
+    assert console.shown_state(row("a", "open", ready_to_probe=True)) == "OPEN, READY TO PROBE"
