@@ -85,7 +85,7 @@ class Supervisor:
 
 def run(var: Path, port: int, announce: Callable[[str], None]) -> int:
     """``make run``: until a signal (0) or until the server ends (1). Raises :class:`Refused`."""
-    var.mkdir(parents=True, exist_ok=True)
+    var.mkdir(mode=0o700, parents=True, exist_ok=True)  # the database is as secret as the password
     with (var / "run.lock").open("a+") as lock:
         _be_the_only_one(lock, port)
         _check_port(port)
