@@ -95,5 +95,5 @@ def versioned(answer: Response, version: int) -> Response:
 def paged(items: Any, request: Request, output: type[BaseSerializer[Any]] | None = None) -> Response:
     """One page of a list of rows, or of a query set that ``output`` renders."""
     pages = Pages()
-    found = pages.paginate_queryset(items, request)
+    found: list[Any] = pages.paginate_queryset(items, request) or []
     return pages.get_paginated_response(found if output is None else output(found, many=True).data)

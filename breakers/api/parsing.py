@@ -84,7 +84,7 @@ def _version(text: str) -> int:
 
 
 class Pages(PageNumberPagination):
-    """``{count, next, previous, results}`` of a query that ``PageQuery`` has judged; a page beyond the last is a 404."""
+    """``{count, next, previous, results}``, as ``PageQuery`` has judged it; a page beyond the last is a 404."""
 
     page_size = 100
     page_size_query_param = "page_size"

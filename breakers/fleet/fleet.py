@@ -20,7 +20,7 @@ from .desired import Reset, Wanted
 from .events import Event, Progress, change_event, progress_event
 from .ledger import Ledger
 from .observed import InstanceFacts
-from .past import Past
+from .past import Past, recall_since, since_when
 from .picture import Counted, Picture
 from .rows import derive_instance, derive_instance_rows, derive_row
 from .summary import Summary, derive_metrics, derive_summary
@@ -84,15 +84,20 @@ class Fleet:
 
     def _load(self) -> None:
         if not self._recalled:
-            past = Past.read()
-            with self._lock:
-                past.recall(self._ledger, self._clock())
-                self._transitions, self._recalled = dict(past.transitions), True
+            self._recall(Past.read())
         told = self._wanted.revision
         self.apply_desired(selectors.desired_state())
         if 0 <= told < self._wanted.revision:
             for change in selectors.changes(above=told).filter(revision__lte=self._wanted.revision).reverse():
                 self.record_event(change_event(change))
+
+    def _recall(self, past: Past) -> None:
+        with self._lock:
+            states = past.recall(self._ledger, self._clock())
+            self._transitions, self._recalled = dict(past.transitions), True
+        since = since_when(states)
+        with self._lock:
+            recall_since(self._ledger, states, since)
 
     def apply_desired(self, state: DesiredState) -> None:
         """Takes over desired state, unless an equal or newer one is known. O(breakers), at each write only."""

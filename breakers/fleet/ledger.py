@@ -176,10 +176,10 @@ class Ledger:
         return facts
 
     def _take_transition(self, facts: InstanceFacts, told: TransitionReport, at: datetime, now: float) -> None:
-        """Replays one step, so that the fleet's ``since`` is right also where a state came and went between reports."""
-        if told.sequence <= facts.sequence:
-            return
-        facts.sequence = told.sequence
+        """Replays one step, so that the fleet's ``since`` is right also where a state came and went between reports.
+
+        One that is told again is of an older epoch by then, and moves nothing.
+        """
         moment = later(at, min(told.at - now, 0.0))  # the instance's clock may be wrong, but it knows how long ago
         view, observation = self._observed(facts, told.name)
         view.learn_cause(told.to_state, moment, told.cause)

@@ -139,7 +139,6 @@ class InstanceFacts:
     reported_at: datetime | None = None
     """First report of this connection."""
     revision: int = 0
-    sequence: int = 0
     dropped: int = 0
     breakers: dict[str, Observation] = field(default_factory=dict)
     refusals: dict[str, Refusal] = field(default_factory=dict)

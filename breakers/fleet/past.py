@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from breakers import selectors
 from breakers.core.states import CircuitBreakerState
@@ -12,7 +13,9 @@ from breakers.models import InstanceRecord, LastCause, LatestState
 
 from .ledger import Ledger
 from .observed import InstanceFacts
-from .view import BreakerView
+from .view import SEVERITY, BreakerView
+
+States = Mapping[UUID, CircuitBreakerState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,8 @@ class Past:
             transitions=selectors.transition_totals(),
         )
 
-    def recall(self, ledger: Ledger, now: datetime) -> None:
-        """Takes it into ``ledger``; what was told by links meanwhile outranks it."""
+    def recall(self, ledger: Ledger, now: datetime) -> dict[str, States]:
+        """Takes it into ``ledger``; what links told meanwhile outranks it. The states that make each breaker's."""
         for record in self.instances:
             ledger.recall(record, now)
         for state, causes in self.causes.items():
@@ -43,8 +46,24 @@ class Past:
         for name, latest in self.latest.items():
             for last_state in latest:
                 _move(ledger, name, last_state)
-        for name, view in ledger.views.items():
-            _settle(ledger, name, view)
+        known: dict[str, list[InstanceFacts]] = {name: [] for name in ledger.views}
+        for facts in ledger.instances.values():
+            for name in facts.breakers:
+                known[name].append(facts)
+        return {name: _restate(ledger.views[name], found) for name, found in known.items()}
+
+
+def since_when(states: Mapping[str, States]) -> dict[str, datetime | None]:
+    """When each breaker became what these states make it, from history. One query a breaker."""
+    return {name: selectors.fleet_since(name, found) for name, found in states.items() if found}
+
+
+def recall_since(ledger: Ledger, states: Mapping[str, States], since: Mapping[str, datetime | None]) -> None:
+    """Takes the moments in, but for breakers that have meanwhile changed."""
+    for name, moment in since.items():
+        view = ledger.view(name)
+        if moment is not None and view.state is _worst(states[name]):
+            view.since = moment
 
 
 def _move(ledger: Ledger, name: str, latest: LatestState) -> None:
@@ -57,23 +76,18 @@ def _move(ledger: Ledger, name: str, latest: LatestState) -> None:
             ledger.view(name).place(observation, latest.to_state)
 
 
-def _settle(ledger: Ledger, name: str, view: BreakerView) -> None:
-    """State and ``since`` as they stood: over the instances that are not gone, else as the last one left it."""
-    present = {identity: observation.state for identity, (_, observation) in view.members.items()}
-    if not present:
-        present = {facts.identity.id: facts.breakers[name].state for facts in _last_to_leave(ledger, name)}
-    if present:
-        view.state = max(present.values(), key=_severity)
-        view.since = selectors.fleet_since(name, present) or view.since
+def _restate(view: BreakerView, known: Sequence[InstanceFacts]) -> States:
+    """The state as it stood: over the live instances, else over the silent ones, else as the last one left it."""
+    live, silent = [f for f in known if f.live], [f for f in known if f.gone_at is None]
+    states = {f.identity.id: f.breakers[view.name].state for f in live or silent or _last_to_leave(known)}
+    if states:
+        view.state = _worst(states)
+    return states
 
 
-def _last_to_leave(ledger: Ledger, name: str) -> list[InstanceFacts]:
-    gone = [facts for facts in ledger.instances.values() if name in facts.breakers]
+def _last_to_leave(gone: Sequence[InstanceFacts]) -> list[InstanceFacts]:
     return [max(gone, key=lambda facts: facts.gone_at or facts.last_seen)] if gone else []
 
 
-def _severity(state: CircuitBreakerState) -> int:
-    return _ORDER.index(state)
-
-
-_ORDER = [CircuitBreakerState.CLOSED, CircuitBreakerState.HALF_OPEN, CircuitBreakerState.OPEN]
+def _worst(states: States) -> CircuitBreakerState:
+    return max(states.values(), key=SEVERITY.__getitem__)

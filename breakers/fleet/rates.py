@@ -30,13 +30,25 @@ class Flow:
     stands still between two samples.
     """
 
-    __slots__ = ("_calls", "_failures", "_judged", "_rejected", "_samples", "_step", "_trend", "rates", "recent")
+    __slots__ = (
+        "_begun",
+        "_calls",
+        "_failures",
+        "_judged",
+        "_rejected",
+        "_samples",
+        "_step",
+        "_trend",
+        "rates",
+        "recent",
+    )
 
     def __init__(self) -> None:
         self._calls = self._judged = self._failures = self._rejected = 0
         self._samples: deque[Sample] = deque()
         self._trend: deque[float | None] = deque(maxlen=TREND_LENGTH)
         self._step: Sample | None = None
+        self._begun = 0.0
         self.rates = Rates(calls=0.0, failures=0.0, rejected=0.0)
         self.recent: float | None = None
         """Failures of the judged calls of the last 60 s, as a share; ``None`` without calls."""
@@ -51,7 +63,7 @@ class Flow:
         """The zero from which the first rate is taken."""
         if not self._samples:
             self._samples.append(self._now(now))
-            self._step = self._samples[0]
+            self._step, self._begun = self._samples[0], now
 
     def sample(self, now: float) -> bool:
         """Takes a sample; true when an answer changed. O(samples that left the span)."""
@@ -77,7 +89,8 @@ class Flow:
 
     def _rates(self, now: float) -> Rates:
         then = next((s for s in reversed(self._samples) if s[0] <= now - RATE_SPAN), self._samples[0])
-        span = max(now - then[0], 1.0)
+        # an idle flow keeps its last sample only, but has been watched, and idle, for longer than that
+        span = max(now - then[0], min(now - self._begun, RATE_SPAN), 1.0)
         return Rates(
             calls=_speed(self._calls - then[1], span),
             failures=_speed(self._failures - then[3], span),

@@ -1,0 +1,117 @@
+"""What fires, how loud, and since when."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+import breakers.alerts
+from breakers.core.states import Override
+from breakers.fleet import iso
+
+
+@pytest.fixture
+def firing(scene, monkeypatch):
+    """The alerts of the scene's fleet, as (level, kind)."""
+    monkeypatch.setattr(breakers.alerts, "fleet", scene.fleet)
+    return lambda: [(alert["level"], alert["kind"]) for alert in breakers.alerts.alerts()]
+
+
+def test_all_is_well(scene, firing):
+    scene.link().tell()
+    assert firing() == []
+
+
+def test_open_is_an_error_with_since_cause_and_link(scene, firing):
+    scene.link().tell()
+    scene.link().tell().move("open", cause="5 consecutive failures")
+    (alert,) = breakers.alerts.alerts()
+    assert alert == {
+        "level": "error",
+        "name": "bank-api",
+        "kind": "open",
+        "message": "Open on 1 of 2 instances",
+        "since": iso(scene.now),
+        "cause": "5 consecutive failures",
+        "link": "/dashboard/breakers/bank-api",
+    }
+
+
+def test_ready_to_probe_is_a_warning_and_no_longer_an_error(scene, firing):
+    one = scene.link().tell(state="open", retry_in=5.0)
+    assert firing() == [("error", "open")]
+    scene.wait(5, heartbeats=(one,))
+    assert firing() == [("warning", "ready_to_probe")]
+
+
+def test_half_open_is_a_warning(scene, firing):
+    scene.link().tell(state="half_open")
+    assert firing() == [("warning", "half_open")]
+
+
+def test_silent_instances_are_a_warning_since_they_were_last_heard(scene, firing):
+    scene.link().tell()
+    heard = iso(scene.now)
+    scene.wait(16)
+    (alert,) = breakers.alerts.alerts()
+    assert (alert["kind"], alert["since"], alert["message"]) == ("silent_instances", heard, "1 of 1 instances silent")
+
+
+def test_a_config_that_is_not_applied_is_a_warning_after_ten_seconds(scene, firing):
+    one = scene.link().tell()
+    scene.wait(20, heartbeats=(one,))
+    scene.want("bank-api", failure_threshold=9)
+    scene.wait(10, heartbeats=(one,))
+    assert firing() == []
+    scene.wait(1, heartbeats=(one,))
+    assert firing() == [("warning", "config_not_applied")]
+    one.revision = scene.revision
+    one.send()
+    assert firing() == []
+
+
+def test_an_instance_that_has_just_come_is_not_behind(scene, firing):
+    scene.wait(60)
+    one = scene.link()
+    one.revision = 0
+    one.tell()
+    assert firing() == []
+    scene.wait(11, heartbeats=(one,))
+    assert firing() == [("warning", "config_not_applied")]
+
+
+def test_a_refused_config_is_a_warning_at_once_and_says_why(scene, firing):
+    one = scene.link().tell()
+    one.revision = scene.want("bank-api", failure_threshold=9)
+    one.refuse(error="window_size: too small")
+    (alert,) = breakers.alerts.alerts()
+    assert alert["message"] == "Config not applied on 1 of 1 instances: window_size: too small"
+
+
+def test_three_openings_in_ten_minutes_are_flapping(scene, firing):
+    one = scene.link().tell()
+    begun = None
+    for _ in range(3):
+        scene.wait(30, heartbeats=(one,))
+        one.tell(state="open")
+        begun = begun or iso(scene.now)
+        one.tell(state="half_open").tell(state="open").tell(state="closed")
+    (alert,) = breakers.alerts.alerts()
+    assert (alert["kind"], alert["since"]) == ("flapping", begun)
+    scene.now += timedelta(seconds=560)
+    one.send()
+    assert firing() == []
+
+
+def test_forced_open_is_a_warning_with_who_and_why(scene, firing):
+    scene.force(Override.FORCED_OPEN)
+    (alert,) = breakers.alerts.alerts()
+    assert (alert["level"], alert["message"]) == ("warning", "Forced open by user:alice: INC-1")
+
+
+def test_errors_come_first_then_names(scene, firing):
+    scene.want("a", "z")
+    one = scene.link()
+    one.tell("a", "half_open").tell("z", "open").tell("bank-api", "open")
+    assert [alert["name"] for alert in breakers.alerts.alerts()] == ["bank-api", "z", "a"]

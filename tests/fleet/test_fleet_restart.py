@@ -1,0 +1,181 @@
+"""What survives a restart of the server: totals, states, causes, and since when. Against the real database."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from breakers import services
+from breakers.core.config import CircuitBreakerConfig, HttpConfig
+from breakers.core.states import CircuitBreakerState, Override
+from breakers.core.wire import TransitionReport
+from breakers.fleet import Fleet, iso
+from breakers.services import Actor
+
+pytestmark = pytest.mark.django_db
+ALICE = Actor("user", "alice")
+
+
+@pytest.fixture
+def live(scene, ground):
+    """A scene whose desired state is the database's."""
+    services.breaker_create(name="bank-api", config=CircuitBreakerConfig(), http=HttpConfig(), by=ALICE)
+    scene.fleet.clear()
+    scene.fleet.synchronise()
+    scene.revision = scene.fleet.revision
+    return scene
+
+
+def persist(scene):
+    services.instances_persist(rows=scene.fleet.observed_for_persist())
+
+
+def restart(scene, *, after=0.0):
+    """The process dies, and after a while another one begins."""
+    scene.now += timedelta(seconds=after)
+    scene.fleet = Fleet(lambda: scene.now)
+    scene.fleet.synchronise()
+
+
+def opened(scene, linked, *, ago=0.0):
+    """The instance opens; the transition is written, as the writer does."""
+    at = scene.now - timedelta(seconds=ago)
+    linked.move("open", ago=(ago,))
+    report = TransitionReport(
+        linked.sequence, "bank-api", CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN, "consecutive_failures",
+        "5 consecutive failures", at.timestamp(), epoch=1,
+    )  # fmt: skip
+    return services.transitions_record(batch=[(linked.identity, report)])
+
+
+def test_what_a_gone_instance_had_counted_survives(live):
+    live.link().tell(add={"successes": 5, "failures": 2}).goodbye()
+    persist(live)
+    restart(live)
+    assert live.fleet.metrics("bank-api")["requests_total"] == 7
+    live.link().tell(add={"successes": 1})
+    assert live.fleet.metrics("bank-api")["requests_total"] == 8
+
+
+def test_an_instance_that_returns_replaces_what_was_written_of_it(live):
+    one = live.link().tell(add={"successes": 5})
+    one.latency["bank-api"] = {"40": 5}
+    one.tell()
+    persist(live)
+    restart(live)
+    one.latency["bank-api"] = {"40": 6}
+    one.connect().tell(add={"successes": 1})
+    metrics = live.fleet.metrics("bank-api")
+    assert (metrics["successes_total"], metrics["latency"]["counts"]) == (6, {40: 6})
+
+
+def test_the_state_and_its_since_survive(live):
+    one, other = live.link().tell(), live.link().tell()
+    live.wait(30, heartbeats=(one, other))
+    opened(live, one)
+    since = live.row()["since"]
+    persist(live)
+    restart(live, after=5)
+    assert (live.row()["state"], live.row()["since"]) == ("open", since)
+    assert live.row()["cause"] == "5 consecutive failures"
+    other.connect().tell()
+    assert (live.row()["state"], live.row()["since"]) == ("open", since), "the open one has 15 s to come back"
+    one.connect().tell(state="open")
+    assert (live.row()["state"], live.row()["since"]) == ("open", since)
+
+
+def test_a_transition_outlives_a_crash_before_the_totals_were_written(live):
+    one = live.link().tell()
+    persist(live)
+    opened(live, one)
+    restart(live, after=2)
+    assert live.row()["state"] == "open"
+
+
+def test_an_instance_that_does_not_come_back_is_silent_and_then_gone(live):
+    live.link().tell()
+    persist(live)
+    restart(live, after=2)
+    assert live.row()["instances"]["closed"] == 1
+    live.wait(16)
+    assert live.row()["instances"]["silent"] == 1
+    live.wait(285)
+    assert live.row()["instances"]["total"] == 0
+
+
+def test_after_days_of_downtime_nobody_is_taken_for_alive(live):
+    one = live.link().tell()
+    persist(live)
+    restart(live, after=3 * 86400)
+    assert live.row()["instances"]["total"] == 0
+    assert live.fleet.tick(live.now) == [one.id]
+
+
+def test_who_said_goodbye_open_leaves_the_breaker_open_also_after_a_restart(live):
+    one = live.link().tell()
+    opened(live, one)
+    one.goodbye()
+    persist(live)
+    restart(live, after=60)
+    assert (live.row()["state"], live.row()["instances"]["total"]) == ("open", 0)
+
+
+def test_only_what_changed_is_written_again(live):
+    one, other = live.link().tell(), live.link().tell()
+    assert {row.id for row in live.fleet.observed_for_persist()} == {one.id, other.id}
+    assert live.fleet.observed_for_persist() == []
+    one.tell(add={"successes": 1})
+    other.send()
+    assert [row.id for row in live.fleet.observed_for_persist()] == [one.id]
+    assert len(live.fleet.observed_for_persist(dirty_only=False)) == 2
+
+
+def test_what_could_not_be_written_is_told_again(live):
+    one = live.link().tell()
+    rows = live.fleet.observed_for_persist()
+    live.fleet.persist_failed(row.id for row in rows)
+    assert [row.id for row in live.fleet.observed_for_persist()] == [one.id]
+
+
+def test_desired_state_is_read_again_when_the_revision_moved(live, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        live.fleet.synchronise()
+    services.override_set(name="bank-api", override=Override.FORCED_OPEN, reason="", expires_at=None, by=ALICE)
+    assert live.fleet.synchronise() == live.fleet.revision == 2
+    assert live.row()["override"]["by"] == "user:alice"
+
+
+def test_edits_of_any_process_become_events_once(live):
+    heard = []
+    live.fleet.on_event(heard.append)
+    config = CircuitBreakerConfig(failure_threshold=9)
+    services.breaker_edit(name="bank-api", config=config, http=HttpConfig(), reason="INC-7", by=ALICE)
+    services.override_set(name="bank-api", override=Override.FORCED_OPEN, reason="", expires_at=None, by=ALICE)
+    command = services.breaker_reset(name="bank-api", reason="try", by=ALICE)
+    live.fleet.synchronise()
+    live.fleet.synchronise()
+    assert [event["kind"] for event in heard] == ["config", "override", "reset"]
+    assert heard[0]["text"] == "failure_threshold 5 -> 9: INC-7"
+    assert (heard[1]["text"], heard[1]["actor"], heard[1]["name"]) == ("forced open", "user:alice", "bank-api")
+    assert (heard[2]["command"], heard[2]["text"]) == (command.id, "reset: try")
+
+
+def test_what_happened_before_the_start_is_no_event(live):
+    restart(live)
+    assert live.fleet.events == []
+
+
+def test_the_first_look_counts_the_transitions_of_before(live):
+    (change,) = opened(live, live.link().tell())
+    restart(live)
+    key = ("bank-api", "closed", "open", "consecutive_failures")
+    assert live.fleet.picture().transitions == {key: 1}
+    event = {"kind": "transition", "name": change.breaker, "from_state": "closed", "to_state": "open"}
+    live.fleet.record_event({**event, "reason": "consecutive_failures"})
+    assert live.fleet.picture().transitions == {key: 2}
+
+
+def test_since_without_history_is_when_the_breaker_was_made(live):
+    record = live.fleet.record("bank-api")
+    assert live.row()["since"] == iso(record.created_at)
