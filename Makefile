@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8012
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install --require-hashes
 # The first interpreter that can do it; PYTHON=/path/to/python chooses another.
 PYTHON ?= python3.11 python3.12 python3.13 python3 python
 CAN := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
