@@ -50,6 +50,8 @@ class AgentConsumer(AsyncWebsocketConsumer):
     async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Any) -> None:
         """One loop in place of Channels' own: no channel a socket, no thread hop and no task a message."""
         self.scope, self.base_send = scope, send
+        if self._protocol is not None:
+            self._protocol.failByDrop = False  # an oversized message is answered with 1009, not with silence
         self._link: AgentLink | None = None
         self._closed = False
         self._allowance, self._refilled_at = BURST, time.monotonic()
@@ -58,6 +60,12 @@ class AgentConsumer(AsyncWebsocketConsumer):
                 await self.dispatch(message)
         finally:
             self._leave()
+
+    @property
+    def _protocol(self) -> Any:
+        """The websocket behind daphne's ``send``; ``None`` under another server."""
+        protocol = self.base_send.args[0] if isinstance(self.base_send, functools.partial) else None
+        return protocol if hasattr(protocol, "sendClose") else None
 
     async def dispatch(self, message: Message) -> None:
         if message["type"] == "websocket.connect":
@@ -162,9 +170,8 @@ class AgentConsumer(AsyncWebsocketConsumer):
         if self._closed:
             return
         self._closed = True
-        protocol: Any = self.base_send.args[0] if isinstance(self.base_send, functools.partial) else None
-        if hasattr(protocol, "sendClose"):  # daphne would send the code and forget the reason
-            protocol.sendClose(why.code, why.reason)
+        if self._protocol is not None:  # daphne would send the code and forget the reason
+            self._protocol.sendClose(why.code, why.reason)
         else:
             await self.base_send({"type": "websocket.close", "code": why.code, "reason": why.reason})
 

@@ -207,7 +207,8 @@ def _tell(new: Sequence[StateChange]) -> None:
 def _persist() -> None:
     rows = fleet.observed_for_persist()
     try:
-        services.instances_persist(rows=rows)
+        if rows:
+            services.instances_persist(rows=rows)
     except BaseException:
         fleet.persist_failed(row.id for row in rows)
         raise

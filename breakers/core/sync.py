@@ -44,7 +44,7 @@ REGISTER_AGAIN_AFTER = 5.0
 """Seconds between learning that a config was deleted and registering the name again: people see it gone first."""
 _AT_ONCE = 200
 """Breakers, or registrations, in one report."""
-_SURELY_FITS = 150
+_SURELY_FITS = 100
 """A report of this many items is below MAX_BYTES whatever they hold."""
 
 
@@ -196,11 +196,11 @@ class Sync:
         limits = (transitions, _AT_ONCE)
         while True:
             report = self._draft(*limits)
-            size = len(report.breakers) + len(report.transitions) + len(report.registrations)
-            if size <= _SURELY_FITS or len(encode(report)) <= MAX_BYTES:
+            items = (report.breakers, report.transitions, report.registrations, report.refusals)
+            if sum(map(len, items)) <= _SURELY_FITS or len(encode(report)) <= MAX_BYTES:
                 return report
             self.outbox.give_back(len(report.transitions))
-            limits = (max(1, limits[0] // 2), limits[1] // 2)
+            limits = (max(1, limits[0] // 2), max(1, limits[1] // 2))
 
     def _collect(self, *, whole: bool) -> None:
         """Moves each breaker whose status is due to the backlog."""

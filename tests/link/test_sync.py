@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -168,6 +169,15 @@ def test_an_acknowledgement_of_numbers_never_given_forgets_nothing_unsaid(proces
     assert [transition.sequence for transition in process.say().transitions] == [3, 4]
 
 
+def test_an_acknowledgement_does_not_reach_what_came_after_it(process: Process) -> None:
+    process.flap(2)
+    process.say()
+    process.sync.receive(Ack(id=1, sequence=2))
+    process.flap(2)
+    process.sync.receive(Ack(id=1, sequence=4))
+    assert [transition.sequence for transition in process.say().transitions] == [3, 4]
+
+
 def test_an_old_acknowledgement_changes_nothing(process: Process) -> None:
     process.flap(4)
     process.say()
@@ -190,10 +200,21 @@ def test_a_full_queue_drops_the_oldest_unsent_counts_it_and_leaves_no_gap() -> N
     process.sync.receive(Ack(id=99, sequence=8))
     kept += [t for report in process.reports() for t in report.transitions]
     assert [t.sequence for t in kept] == list(range(4, 11))
-    assert kept[-1].epoch == process.breaker().snapshot().epoch  # the newest is there
+    assert [t.epoch for t in kept] == list(range(8, 15))  # the newest are there
     report = process.sync.report()
     assert report is not None
     assert report.dropped == 4
+
+
+def test_what_was_sent_keeps_its_number_when_the_queue_overflows() -> None:
+    process = Process(capacity=10)
+    process.breaker(failure_threshold=1)
+    process.sync.hello()
+    process.flap(3)
+    [sent] = process.reports()
+    process.flap(11)
+    process.sync.hello()
+    assert next(process.reports()).transitions[:3] == sent.transitions
 
 
 def test_a_server_that_does_not_acknowledge_gets_no_more_than_a_window(process: Process) -> None:
@@ -219,6 +240,17 @@ def test_no_report_is_larger_than_a_message_may_be() -> None:
     assert len({status.name for report in reports for status in report.breakers}) == 1500
     assert len({registration.name for report in reports for registration in report.registrations}) == 1300
     assert [t.sequence for report in reports for t in report.transitions] == list(range(1, 1201))
+
+
+def test_a_report_that_would_be_too_large_is_cut_and_nothing_of_it_is_left_out(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("breakers.core.sync.MAX_BYTES", 20_000)
+    monkeypatch.setattr("breakers.core.sync._SURELY_FITS", 5)
+    process.flap(400)
+    reports = list(process.reports())
+    assert max(len(encode(report)) for report in reports) <= 20_000
+    assert [t.sequence for report in reports for t in report.transitions] == list(range(1, 401))
 
 
 def test_an_instance_that_begins_now_does_not_report_what_was_counted_before(process: Process) -> None:
@@ -254,6 +286,12 @@ def test_a_config_is_applied_and_confirmed_at_once(process: Process) -> None:
     report = process.say(whole=False)
     assert report.revision == 3
     assert [(status.name, status.config_version) for status in report.breakers] == [("api", 3)]
+
+
+def test_a_revision_that_concerns_no_breaker_here_is_confirmed_at_once(process: Process) -> None:
+    process.say()
+    process.sync.receive(told(3))
+    assert process.say(whole=False).revision == 3
 
 
 def test_older_never_overwrites_newer(process: Process) -> None:
@@ -382,6 +420,14 @@ def test_an_override_comes_with_its_seconds_and_goes(process: Process) -> None:
     assert process.breaker().get_metrics()["override"] is None
 
 
+def test_an_override_that_expired_on_the_way_is_none(process: Process) -> None:
+    order = DesiredOverride(Override.FORCED_OPEN, "INC-1", -0.5)
+    process.sync.receive(told(3, replace(row(3), override=order)))
+    assert process.breaker().get_metrics()["override"] is None
+    assert process.say().refusals == ()
+    assert process.breaker().config.success_threshold == 3
+
+
 def test_a_database_that_was_put_back_is_believed_in_its_answer_to_hello(process: Process) -> None:
     process.sync.receive(told(500, row(500)))
     process.sync.hello()
@@ -413,6 +459,20 @@ def test_a_reset_is_carried_out_once_and_confirmed_until_acknowledged(process: P
     process.sync.receive(Ack(id=report.id))
     process.sync.hello()
     assert process.say().resets == ()
+
+
+def test_a_reset_that_was_not_said_yet_outlives_an_acknowledgement(process: Process) -> None:
+    report = process.say()
+    process.sync.receive(told(1, since=0, resets=(ResetCommand("r1", "api"),)))
+    process.sync.receive(Ack(id=report.id))
+    assert process.say().resets == ("r1",)
+
+
+def test_a_thousand_resets_at_once_are_all_confirmed(process: Process) -> None:
+    process.say()
+    process.sync.receive(told(1, since=0, resets=tuple(ResetCommand(f"r{n}", "api") for n in range(1000))))
+    confirmed = [key for report in process.reports(whole=False) for key in report.resets]
+    assert confirmed == [f"r{n}" for n in range(1000)]
 
 
 @pytest.mark.parametrize(

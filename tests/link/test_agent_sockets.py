@@ -1,0 +1,340 @@
+"""``/ws/agent`` as agents of all manners meet it. Each test speaks the protocol itself, to a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sqlite3
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from typing import Any
+
+import aiohttp
+import pytest
+
+from breakers.core.states import CircuitBreakerState
+from breakers.core.wire import (
+    Ack,
+    BreakerStatus,
+    Counts,
+    Desired,
+    Farewell,
+    FromAgent,
+    FromServer,
+    Goodbye,
+    Hello,
+    Registration,
+    Report,
+    TransitionReport,
+    Welcome,
+    decode_from_server,
+    encode,
+)
+from tests.servers import ServerProcess, eventually
+
+CLOSED, OPEN = CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN
+
+
+class Agent:
+    """One socket, one message at a time."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.instance = str(uuid.uuid4())
+
+    async def say(self, message: FromAgent | str | bytes) -> None:
+        if isinstance(message, bytes):
+            await self.socket.send_bytes(message)
+        else:
+            await self.socket.send_str(message if isinstance(message, str) else encode(message))
+
+    async def hear(self) -> FromServer:
+        heard = await self.socket.receive(timeout=10)
+        assert heard.type is aiohttp.WSMsgType.TEXT, heard
+        message = decode_from_server(heard.data)
+        assert message is not None
+        return message
+
+    async def hear_until(self, kind: type[Any]) -> Any:
+        while not isinstance(message := await self.hear(), kind):
+            pass
+        return message
+
+    def hello(self, *names: str, **more: Any) -> Hello:
+        known = {"instance": self.instance, "service": "raw", "host": "h", "pid": 1, "library": "t", "revision": 0}
+        registrations = tuple(Registration(name, {}) for name in names)
+        moments = {"now": time.time(), "started_at": time.time() - 60}
+        return Hello(**{**known, **moments, "registrations": registrations, **more})
+
+    async def greet(self, *names: str) -> Desired:
+        await self.say(self.hello(*names))
+        assert isinstance(await self.hear(), Welcome)
+        return await self.hear_until(Desired)  # type: ignore[no-any-return]  # that is what it waits for
+
+    async def farewell(self) -> tuple[int, str]:
+        """The close code and reason; whatever else comes before is passed over."""
+        while (heard := await self.socket.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT:
+            pass
+        assert heard.type is aiohttp.WSMsgType.CLOSE, heard
+        return heard.data, heard.extra or ""
+
+
+def report(number: int, *transitions: TransitionReport, **more: Any) -> Report:
+    return Report(id=number, now=time.time(), transitions=transitions, **more)
+
+
+def transition(sequence: int, name: str = "raw", **more: Any) -> TransitionReport:
+    known = {"from_state": CLOSED, "to_state": OPEN, "reason": "failure_rate", "cause": "c", "at": time.time()}
+    return TransitionReport(sequence=sequence, name=name, **{**known, **more})
+
+
+@asynccontextmanager
+async def agent_of(server: ServerProcess, token: str | None = None, **headers: str) -> AsyncIterator[Agent]:
+    headers = {"Authorization": f"Bearer {token or server.token}", **headers}
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{server.url}/ws/agent", headers=headers) as ws:
+        yield Agent(ws)
+
+
+@pytest.fixture
+async def agent(shared_server: ServerProcess) -> AsyncIterator[Agent]:
+    async with agent_of(shared_server) as made:
+        yield made
+
+
+# --- the door -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Cookie": "sessionid=abc", "Origin": "http://127.0.0.1"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer tpcb_unknown"},
+        {"Authorization": "Basic dXNlcjpwYXNz"},
+    ],
+    ids=["nothing", "a cookie", "an empty key", "an unknown key", "a password"],
+)
+async def test_only_a_key_opens(shared_server: ServerProcess, headers: dict[str, str]) -> None:
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(f"{shared_server.url}/ws/agent", headers=headers)
+    assert refused.value.status == 403
+
+
+async def test_a_revoked_key_opens_no_longer(shared_server: ServerProcess) -> None:
+    token = shared_server.create_key("soon revoked", "agent")
+    async with agent_of(shared_server, token) as agent:
+        await agent.greet()
+    shared_server.python(
+        "from breakers import services\n"
+        "services.api_key_revoke(name='soon revoked', by=services.Actor('system', 'test'))"
+    )
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        async with agent_of(shared_server, token):
+            pass
+
+
+# --- the conversation ---------------------------------------------------------------------------------------------
+
+
+async def test_hello_is_answered_with_what_is_wanted_of_the_breakers_it_names(
+    shared_server: ServerProcess, agent: Agent
+) -> None:
+    for name in ("wanted", "of_others"):
+        assert shared_server.request("POST", "/circuit-breakers", {"name": name, "failure_threshold": 4})[0] == 201
+    desired = await agent.greet("wanted", "unheard_of")
+    assert [row.name for row in desired.breakers] == ["wanted"]
+    assert desired.since is None
+    assert desired.breakers[0].config is not None
+    assert desired.breakers[0].config["failure_threshold"] == 4
+
+
+async def test_a_breaker_made_later_is_told_of_when_it_is_registered(
+    shared_server: ServerProcess, agent: Agent
+) -> None:
+    assert shared_server.request("POST", "/circuit-breakers", {"name": "made_later"})[0] == 201
+    await agent.greet("first")
+    await agent.say(report(1, registrations=(Registration("made_later", {}),)))
+    while "made_later" not in {row.name for row in (await agent.hear_until(Desired)).breakers}:
+        pass
+
+
+async def test_transitions_are_acknowledged_once_they_stand_in_the_history(
+    shared_server: ServerProcess, agent: Agent
+) -> None:
+    await agent.greet("recorded")
+    await agent.say(report(1, transition(1, "recorded"), transition(2, "recorded")))
+    assert await agent.hear_until(Ack) == Ack(id=1, sequence=2)
+    _, history = shared_server.request("GET", "/circuit-breakers/recorded/history")
+    assert [(change["sequence"], change["service"]) for change in history["results"]] == [(2, "raw"), (1, "raw")]
+
+
+async def test_a_repeated_report_is_acknowledged_again_and_recorded_once(
+    shared_server: ServerProcess, agent: Agent
+) -> None:
+    await agent.greet("repeated")
+    for _ in range(3):
+        await agent.say(report(1, transition(1, "repeated")))
+    await agent.say(report(2, transition(1, "repeated"), transition(2, "repeated")))
+    while (await agent.hear_until(Ack)).sequence < 2:
+        pass
+    _, history = shared_server.request("GET", "/circuit-breakers/repeated/history")
+    assert history["count"] == 2
+
+
+async def test_goodbye_is_answered_once_the_totals_are_in_the_database(own_server: ServerProcess) -> None:
+    async with agent_of(own_server) as agent:
+        await agent.greet("totals")
+        status = BreakerStatus("totals", CLOSED, counts=Counts(successes=7))
+        await agent.say(report(1, breakers=(status,)))
+        await agent.say(Goodbye())
+        await agent.hear_until(Farewell)
+        own_server.kill()
+    with closing(sqlite3.connect(own_server.database)) as database:
+        [(observed, gone_at)] = database.execute("SELECT observed, gone_at FROM breakers_instance").fetchall()
+    assert '"totals"' in observed
+    assert gone_at is not None
+
+
+async def test_heartbeats_write_nothing(own_server: ServerProcess) -> None:
+    async with agent_of(own_server) as agent, agent_of(own_server) as other:
+        await agent.greet("quiet")
+        await agent.say(report(1, breakers=(BreakerStatus("quiet", CLOSED),)))
+        await agent.hear_until(Ack)
+        await other.greet()
+        await other.say(Goodbye())
+        await other.hear_until(Farewell)  # until then everything was written that was to be written
+        with closing(sqlite3.connect(own_server.database)) as database:
+            [before] = database.execute("PRAGMA data_version").fetchall()
+            for number in range(2, 200):
+                await agent.say(report(number))
+                await agent.hear_until(Ack)
+            assert database.execute("PRAGMA data_version").fetchall() == [before]
+
+
+async def test_a_newer_link_of_the_same_instance_takes_over(shared_server: ServerProcess, agent: Agent) -> None:
+    await agent.greet("taken_over")
+    await agent.say(report(1, breakers=(BreakerStatus("taken_over", CLOSED),)))
+    async with agent_of(shared_server) as newer:
+        newer.instance = agent.instance
+        await newer.greet("taken_over")
+        assert await agent.farewell() == (4409, "a newer link of the same instance has taken over")
+        await newer.say(report(1, breakers=(BreakerStatus("taken_over", OPEN),)))
+        await newer.hear_until(Ack)
+        row = shared_server.request("GET", "/circuit-breakers/taken_over")[1]
+        assert row["instances"] == {"total": 1, "closed": 0, "half_open": 0, "open": 1, "silent": 0}
+
+
+async def test_a_repeated_hello_is_passed_over(agent: Agent) -> None:
+    await agent.greet("polite")
+    await agent.say(agent.hello("polite"))
+    await agent.say(report(1))
+    assert await agent.hear_until(Ack) == Ack(id=1)
+
+
+async def test_an_agent_that_does_not_confirm_is_told_again(shared_server: ServerProcess, agent: Agent) -> None:
+    assert shared_server.request("POST", "/circuit-breakers", {"name": "unconfirmed"})[0] == 201
+    told = await agent.greet("unconfirmed")
+    async with asyncio.timeout(15):
+        again = asyncio.ensure_future(agent.hear_until(Desired))
+        for number in itertools.count(1):
+            await agent.say(report(number, revision=0))
+            if again in (await asyncio.wait({again}, timeout=0.2))[0]:
+                break
+    assert [row.name for row in again.result().breakers] == ["unconfirmed"]
+    assert again.result().revision >= told.revision
+
+
+# --- bad manners --------------------------------------------------------------------------------------------------
+
+NONSENSE = {
+    "no JSON": ("{", 4400, "not JSON"),
+    "bytes": (b"\xff\x00\xfe", 4400, "not JSON"),
+    "a list": ("[1]", 4400, "object"),
+    "an unknown type": ('{"type": "shout"}', 4400, "type"),
+    "a hello without a name": ('{"type": "hello"}', 4400, "hello.instance"),
+    "numbers that are none": ('{"type": "report", "id": NaN, "now": 0}', 4400, "NaN"),
+    "depth": ("[" * 100_000, 4400, "not JSON"),
+    "a report before hello": ('{"type": "report", "id": 1, "now": 1}', 4402, "hello"),
+    "a goodbye before hello": ('{"type": "goodbye"}', 4402, "hello"),
+}
+
+
+@pytest.mark.parametrize(("message", "code", "reason"), NONSENSE.values(), ids=NONSENSE.keys())
+async def test_nonsense_is_sent_away_with_a_reason(agent: Agent, message: str | bytes, code: int, reason: str) -> None:
+    await agent.say(message)
+    closed, why = await agent.farewell()
+    assert closed == code
+    assert reason in why
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        {"instance": "not-a-uuid"},
+        {"service": ""},
+        {"service": "a\x00b"},
+        {"started_at": -1.0},
+        {"now": 1e15},
+        {"registrations": (Registration("no/such name", {}),)},
+        {"protocol": 0},
+    ],
+    ids=lambda hello: next(iter(hello)),
+)
+async def test_a_hello_of_a_strange_kind_is_sent_away(agent: Agent, hello: dict[str, Any]) -> None:
+    await agent.say(agent.hello(**hello))
+    assert (await agent.farewell())[0] == 4400
+
+
+STRANGE_REPORTS = {
+    "a report was skipped": (report(2), 4402),
+    "a gap in the sequence": (report(1, transition(1), transition(3)), 4400),
+    "a sequence below one": (report(1, transition(0)), 4400),
+    "a name that cannot be": (report(1, transition(1, "a b")), 4400),
+    "a moment beyond the calendar": (report(1, transition(1, at=1e14)), 4400),
+    "a status of a name that cannot be": (report(1, breakers=(BreakerStatus("", CLOSED),)), 4400),
+}
+
+
+@pytest.mark.parametrize(("said", "code"), STRANGE_REPORTS.values(), ids=STRANGE_REPORTS.keys())
+async def test_a_strange_report_is_sent_away(agent: Agent, said: Report, code: int) -> None:
+    await agent.greet("raw")
+    await agent.say(said)
+    assert (await agent.farewell())[0] == code
+
+
+async def test_a_hello_of_another_instance_on_the_same_socket_is_sent_away(agent: Agent) -> None:
+    await agent.greet()
+    await agent.say(agent.hello(instance=str(uuid.uuid4())))
+    assert (await agent.farewell())[0] == 4402
+
+
+async def test_an_oversized_message_is_sent_away(agent: Agent) -> None:
+    await agent.greet()
+    await agent.say('{"type": "report", "padding": "' + "x" * (1 << 20) + '"}')
+    assert (await agent.farewell())[0] == 1009
+
+
+async def test_texts_that_no_database_takes_are_recorded_all_the_same(
+    shared_server: ServerProcess, agent: Agent
+) -> None:
+    await agent.greet("strange_texts")
+    strange = [transition(1, "strange_texts", cause="a\x00b\ud800"), transition(2, "strange_texts", cause="x" * 9000)]
+    await agent.say(report(1, *strange))
+    assert await agent.hear_until(Ack) == Ack(id=1, sequence=2)
+    assert shared_server.request("GET", "/circuit-breakers/strange_texts/history")[1]["count"] == 2
+
+
+async def test_a_flood_is_sent_away_and_costs_the_others_nothing(shared_server: ServerProcess, agent: Agent) -> None:
+    await agent.greet("patient")
+    async with agent_of(shared_server) as flooding:
+        await flooding.greet()
+        for _ in range(4000):
+            await flooding.say(report(1))
+        assert await flooding.farewell() == (4429, "too many messages")
+        await agent.say(report(1))
+        assert await agent.hear_until(Ack) == Ack(id=1)
+    eventually(lambda: shared_server.request("GET", "/health")[0] == 200)
