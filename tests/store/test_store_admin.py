@@ -8,15 +8,18 @@ from datetime import timedelta
 from html import unescape
 
 import pytest
+from django.contrib.admin import site
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from breakers import selectors, services
-from breakers.core.config import HttpConfig
+from breakers.admin.forms import BreakerConfigForm
+from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.states import Override
 from breakers.models import ApiKey, BreakerConfig, ConfigChange
+from breakers.problems import VersionConflict
 from breakers.services import Actor, authenticate_key
 
 pytestmark = pytest.mark.django_db
@@ -109,9 +112,8 @@ def test_rules_that_span_two_fields_are_told_at_the_field(create: Create, editor
 def test_a_lost_race_is_shown_and_not_overwritten(create: Create, editor: User, admin_page, alice: Actor):
     row, browser = create(), admin_page(editor)
     form = fields_of(browser.get(change_url(row)).content.decode())
-    config = selectors.breaker("data_service").config()
-    other = {"config": type(config)(**{**config.as_dict(), "success_threshold": 9}), "http": HttpConfig()}
-    services.breaker_edit(name="data_service", **other, reason="", by=alice)
+    config = CircuitBreakerConfig(success_threshold=9)
+    services.breaker_edit(name="data_service", config=config, http=HttpConfig(), reason="", by=alice)
     answer = browser.post(change_url(row), {**form, "failure_threshold": "8"})
     assert answer.status_code == 200
     page = unescape(answer.content.decode())
@@ -123,6 +125,22 @@ def test_a_lost_race_is_shown_and_not_overwritten(create: Create, editor: User, 
     assert (again["failure_threshold"], again["expected_version"]) == ("8", "2")
     assert browser.post(change_url(row), again).status_code == 302
     assert selectors.breaker("data_service").failure_threshold == 8
+
+
+def test_an_edit_that_lost_after_the_forms_check_is_not_saved(
+    create: Create, editor: User, admin_page, alice: Actor, rf
+):
+    row = create()
+    data = fields_of(admin_page(editor).get(change_url(row)).content.decode())
+    form = BreakerConfigForm({**data, "name": row.name, "failure_threshold": "8"}, instance=row)
+    assert form.is_valid()
+    config = CircuitBreakerConfig(success_threshold=9)
+    services.breaker_edit(name="data_service", config=config, http=HttpConfig(), reason="", by=alice)
+    request = rf.post("/")
+    request.user = editor
+    with pytest.raises(VersionConflict):
+        site._registry[BreakerConfig].save_model(request, row, form, True)
+    assert selectors.breaker("data_service").failure_threshold == 5
 
 
 def test_an_edit_without_the_version_that_was_seen_is_refused(create: Create, editor: User, admin_page):
@@ -243,7 +261,9 @@ def test_force_open_without_reason_or_end_asks_again(create: Create, operator: U
 def test_the_release_action_lifts_overrides(create: Create, operator: User, admin_page, alice: Actor):
     a, b = create("a"), create("b")
     services.override_set(name="a", override=Override.FORCED_CLOSED, reason="", expires_at=None, by=alice)
-    act(admin_page(operator), "release", a, b, reason="over")
+    browser = admin_page(operator)
+    act(browser, "release", a, b, reason="over")
+    assert "1 breaker released." in browser.get(LIST).content.decode()
     assert selectors.breaker("a").override == ""
     change = ConfigChange.objects.get(kind="override_released")
     assert (change.breaker, change.actor, change.reason) == ("a", "user:olivia", "over")
@@ -325,6 +345,17 @@ def test_the_page_of_a_breaker_shows_its_history_and_its_audit(
     assert "5 consecutive failures, last: OSError" in page
     assert "trading_service" in page
     assert "user:alice" in page
+
+
+def test_an_expired_override_is_none(create: Create, viewer: User, admin_page, alice: Actor):
+    create()
+    until = timezone.now() + timedelta(hours=1)
+    services.override_set(name="data_service", override=Override.FORCED_OPEN, reason="", expires_at=until, by=alice)
+    browser = admin_page(viewer)
+    assert browser.get(f"{LIST}?forced=forced_open").context["cl"].result_count == 1
+    BreakerConfig.objects.update(override_expires_at=timezone.now())
+    assert browser.get(f"{LIST}?forced=forced_open").context["cl"].result_count == 0
+    assert browser.get(f"{LIST}?forced=none").context["cl"].result_count == 1
 
 
 @pytest.mark.parametrize("model", ["breakerconfig", "statechange", "configchange", "instance", "apikey"])

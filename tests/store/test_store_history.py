@@ -128,10 +128,10 @@ def test_history_is_newest_first_and_filtered(identity: Identity, record):
     assert [selectors.history(since=at).count(), selectors.history(until=at).count()] == [3, 2]
 
 
-def test_latest_states_are_the_newest_of_each_instance(identity: Identity, record):
+def test_latest_states_are_the_newest_of_each_instance(identity: Identity, record, transition: Report):
     one, two = identity(), identity()
-    record(one, "closed>open", at=10)
-    record(one, "open>half_open", at=10)  # in the same instant: the later number is the newer one
+    same = [(one, transition(2, "open>half_open", at=10)), (one, transition(1, "closed>open", at=10))]
+    services.transitions_record(batch=same)  # of one instant: the higher number is the newer one
     record(two, "closed>open", at=3)
     record(two, "closed>open", at=4, name="other")
     found = selectors.latest_states()
@@ -201,7 +201,7 @@ def test_since_counts_only_the_instances_that_are_named(identity: Identity, reco
 
 def test_since_walks_a_bounded_way_back(identity: Identity, transition: Report):
     one, two = identity(), identity()
-    flips = [(two, transition(n, ("closed>open", "open>closed")[n % 2], at=n)) for n in range(1, 600)]
+    flips = [(two, transition(n, ("open>closed", "closed>open")[n % 2], at=n)) for n in range(1, 600)]
     services.transitions_record(batch=[(one, transition(1, at=0)), *flips])
     assert seconds_since() is None
 

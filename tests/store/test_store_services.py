@@ -112,6 +112,7 @@ def test_an_edit_is_one_version_and_one_revision_on(create: Create, alice: Actor
 
 def test_an_edit_that_changes_nothing_writes_nothing(create: Create, alice: Actor):
     row = create(recovery_timeout=10)
+    assert repr(newest().after["recovery_timeout"]) == "10.0"
     same = edit(alice, recovery_timeout=10)  # the integer 10 where the column holds 10.0
     assert (same.version, same.revision, selectors.current_revision()) == (1, row.revision, row.revision)
     assert ConfigChange.objects.count() == 1
@@ -301,7 +302,8 @@ def test_an_override_is_desired_until_it_is_released(create: Create, alice: Acto
     )
     assert newest().before is None
     assert newest().after == {"override": "forced_open", "reason": "INC-1", "by": "user:alice", "expires_at": None}
-    services.override_release(name="data_service", reason="over", by=alice)
+    released = services.override_release(name="data_service", reason="over", by=alice)
+    assert (released.override_reason, released.override_by) == ("", "")
     record = selectors.desired_state().breakers["data_service"]
     assert (record.override, record.override_reason, record.override_by) == (None, "", "")
     assert (newest().kind, newest().before["override"], newest().after) == ("override_released", "forced_open", None)
@@ -316,6 +318,8 @@ def test_an_override_is_told_with_the_seconds_that_it_has_left(create: Create, a
     assert (desired.override.override, desired.override.expires_in) == (Override.FORCED_CLOSED, 90.0)
     assert desired.override.reason == "INC-1"
     assert row.desired(until).override is None
+    record = row.record(until - timedelta(seconds=1))
+    assert (record.override_at(until), record.desired(until).override) == (None, None)
 
 
 def test_an_expired_override_reads_as_none(create: Create, alice: Actor):
@@ -378,9 +382,17 @@ def test_every_action_minds_the_version_that_was_seen(create: Create, alice: Act
     assert ConfigChange.objects.filter(revision=before + 1, actor="user:alice").count() == 1
 
 
-@pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
+WRITES = {
+    **ACTIONS,
+    "create": lambda by: services.breaker_create(name="x", config=CircuitBreakerConfig(), http=HttpConfig(), by=by),
+    "register": lambda by: register(Registration("x", {})),
+    "reset_all": lambda by: services.breakers_reset_all(names=None, reason="", by=by),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_a_hint_goes_out_once_the_write_commits_and_not_before(
-    create: Create, alice: Actor, action: Callable[..., object], django_capture_on_commit_callbacks
+    create: Create, alice: Actor, write: Callable[..., object], django_capture_on_commit_callbacks
 ):
     create()
     force(alice)
@@ -388,7 +400,7 @@ def test_a_hint_goes_out_once_the_write_commits_and_not_before(
     unsubscribe = publish.subscribe(lambda: heard.append(selectors.current_revision()))
     try:
         with django_capture_on_commit_callbacks(execute=True):
-            action(alice)
+            write(alice)
             assert heard == []
         assert heard == [3]
     finally:
@@ -421,3 +433,16 @@ def test_revisions_are_taken_in_a_row_and_never_twice(create: Create, alice: Act
     edit(alice, failure_threshold=1)
     revisions = list(ConfigChange.objects.order_by("revision").values_list("revision", flat=True))
     assert revisions == list(range(1, selectors.current_revision() + 1)) == list(range(1, 9))
+
+
+def test_changes_are_newest_first_and_filtered(create: Create, alice: Actor):
+    create()
+    force(alice)
+    register(Registration("x", {}))
+    assert [change.revision for change in selectors.changes()] == [3, 2, 1]
+    assert [change.revision for change in selectors.changes(above=1)] == [3, 2]
+    assert [change.kind for change in selectors.changes("data_service")] == ["override_set", "created"]
+    assert selectors.changes(kind="registered").get().breaker == "x"
+    assert selectors.changes(actor="user:alice").count() == 2
+    at = selectors.changes(kind="override_set").get().at
+    assert (selectors.changes(since=at).count(), selectors.changes(until=at).count()) == (2, 2)
