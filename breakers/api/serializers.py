@@ -127,12 +127,12 @@ class PageQuery(serializers.Serializer[Any]):
 
 
 class RowsQuery(PageQuery):
-    """Filters of the list. ``state`` and ``ordering`` may name several, with commas."""
+    """Filters of the list; an empty one is none. ``state`` and ``ordering`` may name several, with commas."""
 
     state = serializers.CharField(required=False)
     service = serializers.CharField(required=False, max_length=100)
-    group = serializers.CharField(required=False, max_length=100, allow_blank=True)
-    search = serializers.CharField(required=False, max_length=200, allow_blank=True)
+    group = serializers.CharField(required=False, max_length=100)
+    search = serializers.CharField(required=False, max_length=200)
     ordering = serializers.CharField(required=False)
 
     def validate_state(self, value: str) -> list[str]:

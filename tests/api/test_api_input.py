@@ -1,0 +1,189 @@
+"""Bad input of every kind: refused with 400, naming each field, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from breakers.core.config import BREAKER_FIELDS, HTTP_FIELDS
+from breakers.models import ConfigChange
+
+pytestmark = pytest.mark.django_db
+CONFIG = "/circuit-breakers/bank-api/config"
+JUNK = [
+    "5",
+    "",
+    [],
+    {},
+    True,
+    -1,
+    -0.5,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    10**400,
+    "x" * 1000,
+    "\x00",
+    "\ud800",
+]
+FIELDS = {name: bounds for name, bounds in {**BREAKER_FIELDS, **HTTP_FIELDS}.items() if name != "name"}
+
+
+def send(api, method, path, body):
+    return api.generic(method, path, json.dumps(body), content_type="application/json")
+
+
+def wrong(answer):
+    assert answer.status_code == 400, answer.content
+    error = answer.json()["error"]
+    assert all(isinstance(sentence, str) and sentence for sentence in error["fields"].values())
+    return set(error["fields"])
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_written(bank_api):
+    before = list(ConfigChange.objects.values_list("id", flat=True))
+    yield
+    assert list(ConfigChange.objects.values_list("id", flat=True)) == before
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_refuses_what_the_library_refuses(api, method, name):
+    bad = [value for value in [*JUNK, None] if FIELDS[name].problem(value) is not None]
+    assert len(bad) > 5
+    for value in bad:
+        assert wrong(send(api, method, CONFIG, {name: value})) == {name}, value
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_every_wrong_field_is_named_at_once(api, method):
+    body = {name: [] for name in FIELDS} | {"nonsense": 1, "group": 5, "description": None, "reason": 7, "name": "../x"}
+    assert wrong(send(api, method, CONFIG, body)) == set(body)
+
+
+def test_a_sentence_names_the_bound(api):
+    fields = send(api, "PATCH", CONFIG, {"failure_threshold": "5"}).json()["error"]["fields"]
+    assert fields == {"failure_threshold": "must be an integer >= 0 and <= 2147483647, not '5'"}
+
+
+def test_what_only_the_whole_shows_is_named_too(api):
+    assert wrong(send(api, "PATCH", CONFIG, {"minimum_calls": 101})) == {"minimum_calls"}
+    assert wrong(send(api, "PUT", CONFIG, {"slow_call_rate_threshold": 0.5})) == {"slow_call_rate_threshold"}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "reset-all", "a/b", "a b", "ä", "x" * 101, None, 5, [], "a\n"])
+def test_a_name_that_cannot_be_is_refused(api, name):
+    assert wrong(send(api, "POST", "/circuit-breakers", {"name": name})) == {"name"}
+
+
+def test_a_name_is_needed(api):
+    assert wrong(send(api, "POST", "/circuit-breakers", {})) == {"name"}
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({}, {"override"}),
+        ({"override": "closed"}, {"override"}),
+        ({"override": None}, {"override"}),
+        ({"override": ["forced_open"]}, {"override"}),
+        ({"override": "forced_open", "expires_in": 0}, {"expires_in"}),
+        ({"override": "forced_open", "expires_in": -5}, {"expires_in"}),
+        ({"override": "forced_open", "expires_in": "60"}, {"expires_in"}),
+        ({"override": "forced_open", "expires_in": float("inf")}, {"expires_in"}),
+        ({"override": "forced_open", "expires_in": 1e300}, {"expires_in"}),
+        ({"override": "forced_open", "until": 5}, {"until"}),
+        ({"override": "x", "expires_in": [], "reason": 5}, {"override", "expires_in", "reason"}),
+    ],
+)
+def test_an_override_that_cannot_be_is_refused(api, body, fields):
+    assert wrong(send(api, "PUT", "/circuit-breakers/bank-api/override", body)) == fields
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"reason": 5}, {"reason"}),
+        ({"reason": "x" * 501}, {"reason"}),
+        ({"reason": None}, {"reason"}),
+        ({"instance": "host-1"}, {"instance"}),
+        ({"instance": 5}, {"instance"}),
+        ({"instance": {}}, {"instance"}),
+        ({"instances": []}, {"instances"}),
+    ],
+)
+def test_a_reset_that_cannot_be_is_refused(api, body, fields):
+    assert wrong(send(api, "POST", "/circuit-breakers/bank-api/reset", body)) == fields
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("page=0", {"page"}),
+        ("page=x", {"page"}),
+        ("page=1.5", {"page"}),
+        ("page_size=0", {"page_size"}),
+        ("page_size=1001", {"page_size"}),
+        ("page_size=x", {"page_size"}),
+        ("state=OPEN", {"state"}),
+        ("state=open,", {"state"}),
+        ("ordering=size", {"ordering"}),
+        ("ordering=--name", {"ordering"}),
+        ("state=x&ordering=y&page=z", {"state", "ordering", "page"}),
+    ],
+)
+def test_a_query_that_cannot_be_is_refused(api, query, fields):
+    assert wrong(api.get(f"/circuit-breakers?{query}")) == fields
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["instance=x", "to_state=x", "from_state=x", "reason=x", "since=x", "until=yesterday", "service=%00", "page=x"],
+)
+def test_a_history_query_that_cannot_be_is_refused(api, query):
+    assert wrong(api.get(f"/circuit-breakers/bank-api/history?{query}")) == {query.partition("=")[0]}
+
+
+@pytest.mark.parametrize("query", ["kind=x", "since=x", "actor=%00"])
+def test_a_changes_query_that_cannot_be_is_refused(api, query):
+    assert wrong(api.get(f"/circuit-breakers/bank-api/changes?{query}")) == {query.partition("=")[0]}
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"5", b"null", b'"x"', b"true", b"{", b"\xff\xfe", b"[" * 60_000, b"{'a': 1}"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", CONFIG), ("POST", "/circuit-breakers"), ("POST", "/circuit-breakers/reset-all"),
+        ("DELETE", "/circuit-breakers/bank-api"),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_no_object_is_malformed(api, method, path, raw):
+    answer = api.generic(method, path, raw, content_type="application/json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "malformed")
+
+
+def test_a_body_that_is_too_large_is_not_read(api):
+    body = json.dumps({"reason": "x" * 70_000})
+    answer = api.generic("POST", "/circuit-breakers/reset-all", body, content_type="application/json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "x"])
+def test_a_body_of_another_type_is_unsupported(api, kind):
+    answer = api.generic("PUT", CONFIG, b"failure_threshold=5", content_type=kind)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
+
+
+def test_json_may_say_its_charset(api):
+    answer = api.generic("PUT", CONFIG, b"{}", content_type="Application/JSON; charset=utf-8")
+    assert answer.status_code == 200
+
+
+def test_text_that_no_database_takes_is_cleaned(api, bank_api):
+    answer = send(api, "POST", "/circuit-breakers", {"name": "new", "description": "a\x00\ud800b", "reason": "\ud800"})
+    assert answer.status_code == 201
+    assert answer.json()["description"] == "a?b"
+    assert api.delete("/circuit-breakers/new").status_code == 204
+    ConfigChange.objects.filter(breaker="new").delete()
