@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from breakers import selectors
@@ -58,11 +59,11 @@ def _lane(instance: Mapping[str, Any], rows: Sequence[StateChange], start: datet
     moments = [start, *(row.at for row in rows), start + span]
     states = [state, *(row.to_state for row in rows)]
     paths: dict[str, str] = {}
-    for begun, ended, held in zip(moments, moments[1:], states, strict=True):
+    for (begun, ended), held in zip(pairwise(moments), states, strict=True):
         left, right = _across(begun, start, span), _across(ended, start, span)
         paths[held] = paths.get(held, "") + f"M{left} 1H{right}V9H{left}z"
-    label = f"{instance['service']} {instance['host']}:{instance['pid']}"
-    return Lane(label, f"{label}: {len(rows)} changes of state", paths)
+    label = f"{instance['host']}:{instance['pid']}"
+    return Lane(label, f"{instance['service']} {label}: {len(rows)} changes of state", paths)
 
 
 def _across(at: datetime, start: datetime, span: timedelta) -> str:

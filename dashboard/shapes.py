@@ -12,7 +12,7 @@ from .words import tenths
 MARKS = 40
 """More instances than this are drawn in proportion."""
 COLUMNS = 10
-STEP = 10
+STEP = 9
 BAR = 80
 SPARK_WIDTH, SPARK_HEIGHT, SPARK_POINTS = 80, 22, 30
 GROUP_COLUMNS = 15
@@ -53,12 +53,12 @@ def _corner(place: int) -> tuple[int, int]:
 
 def _square(place: int) -> str:
     x, y = _corner(place)
-    return f"M{x} {y}h6v6h-6z"
+    return f"M{x} {y}h5v5h-5z"
 
 
 def _half(place: int) -> str:
     x, y = _corner(place)
-    return f"M{x} {y}h3v6h-3z"
+    return f"M{x} {y}h2v5h-2z"
 
 
 def dots(kinds: Sequence[Kind]) -> dict[str, str]:

@@ -53,10 +53,9 @@ def chip_of(kind: Kind) -> Kind:
 
 
 def needs_attention(row: Row) -> bool:
-    """Everything but a closed breaker that all its instances report of; one without an instance waits for nobody."""
-    if kind_of(row) is Kind.NO_DATA:
-        return row["instances"]["total"] > 0
-    return kind_of(row) is not Kind.CLOSED or row["instances"]["silent"] > 0
+    """Everything but closed; one that no instance has is none either. One silent instance of many is a note."""
+    kind = kind_of(row)
+    return row["instances"]["total"] > 0 if kind is Kind.NO_DATA else kind is not Kind.CLOSED
 
 
 def affected(row: Row) -> tuple[int, int]:
@@ -110,13 +109,15 @@ _ASIDE: dict[Kind, Callable[[int], str]] = {
 }
 
 
-def verdict(rows: Sequence[Row], now: datetime) -> Verdict:
-    """One sentence for all, all clear as plainly as trouble."""
+def verdict(rows: Sequence[Row], silent: int, now: datetime) -> Verdict:
+    """One sentence for all, all clear as plainly as trouble. ``silent``: instances that are not heard of."""
     counts = tally(rows)
     worst = next((row for row in worst_first(rows) if needs_attention(row)), None)
     detail = "" if worst is None else f", {_plight(worst, now)}."
     name = "" if worst is None else worst["name"]
-    return Verdict(_level(counts), _title(counts, len(rows)), name, f"{detail}{_last_change(rows, now)}".strip())
+    return Verdict(
+        _level(counts), _title(counts, len(rows)), name, f"{detail}{_unheard(silent)}{_last_change(rows, now)}".strip()
+    )
 
 
 def _level(counts: Counter[Kind]) -> str:
@@ -143,6 +144,10 @@ def _plight(row: Row, now: datetime) -> str:
     if row["override"] is not None:
         return f"{WORDS[kind_of(row)].lower()} by {row['override']['by']}"
     return f"{WORDS[kind_of(row)].lower()} on {some:,} of {words.plural(all_, 'instance')}{lasting}"
+
+
+def _unheard(silent: int) -> str:
+    return f" {words.plural(silent, 'instance')} {'is' if silent == 1 else 'are'} silent." if silent else ""
 
 
 def _last_change(rows: Iterable[Row], now: datetime) -> str:

@@ -55,7 +55,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     rows = [row for row in worst_first(every) if wanted.matches(row)]
     trouble = [cells(row, now) for row in rows if needs_attention(row)]
     rest = [cells(row, now) for row in rows if not needs_attention(row)]
-    judged, counts = verdict(every, now), changes.pulse(now)
+    judged, counts = verdict(every, fleet.summary()["silent"], now), changes.pulse(now)
     opened = next(chip.count for chip in Filter().chips(every) if chip.key == "open")
     return show(
         request,

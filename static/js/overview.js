@@ -16,14 +16,17 @@ const lists = new Lists();
 const act = actions((name) => rows.get(name) ?? null);
 const template = (id) => byId(id).content.firstElementChild.cloneNode(true);
 let due = false;
+let silent = 0;
 
 const feed = start({
   snapshot(message) {
     rows.clear();
+    silent = message.summary.silent;
     for (const row of message.rows) take(row);
     paint();
   },
   update(message) {
+    silent = message.summary.silent;
     for (const row of message.rows) take(row);
     for (const name of message.removed) rows.delete(name);
     if (message.rows.length || message.removed.length) soon();
@@ -68,7 +71,7 @@ function paint() {
 
 function judge() {
   const every = [...rows.values()];
-  const said = verdict(every, feed.time);
+  const said = verdict(every, silent, feed.time);
   byId("verdict").dataset.state = said.level;
   byId("verdict").querySelector("use").setAttribute("href", `#i-${said.level}`);
   if (byId("verdict-title").textContent !== said.title) announce(said.title);
@@ -93,7 +96,7 @@ function chips() {
   const counts = tally([...rows.values()].filter((row) => matches(row, filter)));
   counts.all = KINDS.reduce((sum, kind) => sum + counts[kind], 0);
   for (const chip of document.querySelectorAll(".chip")) say(chip.querySelector("b"), count(counts[chip.dataset.chip]));
-  say(document.querySelector('.card-link[href="#all"]'), `All ${count(rows.size)} breakers`);
+  say(byId("all-link"), `All ${count(rows.size)} breakers`);
 }
 
 function groups() {

@@ -4,7 +4,7 @@ import { tenths } from "./words.js";
 
 const MARKS = 40;
 const COLUMNS = 10;
-const STEP = 10;
+const STEP = 9;
 
 function fitted(counts) {
   const total = counts.reduce((a, b) => a + b, 0);
@@ -24,8 +24,8 @@ export function marks(row) {
   ["open", "half_open", "silent", "closed"].forEach((name, index) => {
     paths[name] = "";
     for (let i = 0; i < counts[index]; i++, place++) {
-      paths[name] += `${corner(place)}h6v6h-6z`;
-      if (name === "half_open") paths.half_fill += `${corner(place)}h3v6h-3z`;
+      paths[name] += `${corner(place)}h5v5h-5z`;
+      if (name === "half_open") paths.half_fill += `${corner(place)}h2v5h-2z`;
     }
   });
   return paths;

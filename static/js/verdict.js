@@ -22,8 +22,7 @@ export const chipOf = (kind) => (kind === "ready" ? "open" : kind);
 
 export function needsAttention(row) {
   const kind = kindOf(row);
-  if (kind === "no_data") return row.instances.total > 0;
-  return kind !== "closed" || row.instances.silent > 0;
+  return kind === "no_data" ? row.instances.total > 0 : kind !== "closed";
 }
 
 export function affected(row) {
@@ -70,7 +69,7 @@ const ASIDES = {
   no_data: (n) => `${count(n)} ${n === 1 ? "sends" : "send"} no data`,
 };
 
-export function verdict(rows, now) {
+export function verdict(rows, silent, now) {
   const counts = tally(rows);
   const worst = worstFirst(rows).find(needsAttention);
   const asides = Object.keys(ASIDES).filter((kind) => counts[kind]);
@@ -79,7 +78,7 @@ export function verdict(rows, now) {
     level: counts.open ? "open" : asides.length ? "half_open" : "closed",
     title: title(counts, asides, rows.length),
     worst: worst ? worst.name : "",
-    detail: `${worst ? `, ${plight(worst, now)}.` : ""}${lastChange(rows, now)}`.trim(),
+    detail: `${worst ? `, ${plight(worst, now)}.` : ""}${unheard(silent)}${lastChange(rows, now)}`.trim(),
   };
 }
 
@@ -97,6 +96,8 @@ function plight(row, now) {
   if (row.override) return `${word} by ${row.override.by}`;
   return `${word} on ${count(some)} of ${plural(all, "instance")}${age === null ? "" : ` for ${roughly(age)}`}`;
 }
+
+const unheard = (n) => (n ? ` ${plural(n, "instance")} ${be(n)} silent.` : "");
 
 function lastChange(rows, now) {
   const ages = rows.map((row) => elapsed(row.since, now)).filter((age) => age !== null);
