@@ -14,7 +14,7 @@ from channels.layers import get_channel_layer
 from django.contrib.auth.models import Group
 from django.core.checks.registry import registry
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, transaction
+from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
 from breakers import checks, publish, selectors, services
@@ -74,7 +74,7 @@ RIGHT = [
 @pytest.mark.parametrize("values", WRONG, ids=str)
 def test_the_database_refuses_what_the_library_refuses(create: Create, values: dict[str, object]):
     create()
-    with pytest.raises(IntegrityError), transaction.atomic():
+    with pytest.raises((IntegrityError, DataError)), transaction.atomic():
         BreakerConfig.objects.update(**values)
 
 

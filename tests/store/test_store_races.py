@@ -91,6 +91,7 @@ def test_of_two_who_make_a_key_of_one_name_one_is_told(alice: Actor):
 
 def test_a_transition_reported_twice_at_once_is_new_once(identity, transition):
     one = identity()
+    services.instance_seen(identity=one)
     batch = [(one, transition(number)) for number in range(1, 21)]
     answers = at_once(*[lambda: services.transitions_record(batch=batch)] * 6)
     assert sorted(change.sequence for new in answers for change in new) == list(range(1, 21))
