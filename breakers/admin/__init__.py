@@ -1,7 +1,12 @@
 """Django's admin: breakers are edited here, through ``breakers.services``; history and instances are read."""
 
+from django.contrib.admin import site
+
 from .breakers import BreakerConfigAdmin
 from .keys import ApiKeyAdmin
 from .records import ConfigChangeAdmin, InstanceAdmin, StateChangeAdmin
 
 __all__ = ["ApiKeyAdmin", "BreakerConfigAdmin", "ConfigChangeAdmin", "InstanceAdmin", "StateChangeAdmin"]
+
+site.site_header = site.site_title = "TradPal Circuit Breakers"
+site.index_title = "Configuration"
