@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from bisect import bisect_left
+from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from math import inf
@@ -19,8 +19,8 @@ from .config import CircuitBreakerConfig, HttpConfig
 from .counts import Counts
 from .deadlines import Deadline, current_task, no_task, queue_for
 from .errors import CircuitBreakerOpenError, ConfigError
+from .gate import Gate
 from .judgement import ErrorFilter, Judgement
-from .latency import BOUNDS
 from .listeners import Listeners
 from .lock import LOCK
 from .machine import OPEN, Forced, Machine, Origin, Rejection
@@ -35,6 +35,8 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 TransitionListener = Callable[[Transition], None]
 
+# without __init__, see there
+_new_error: Callable[..., CircuitBreakerOpenError] = CircuitBreakerOpenError.__new__
 logger = logging.getLogger("breakers")
 SUCCESS, FAILURE = Outcome.SUCCESS, Outcome.FAILURE
 
@@ -87,54 +89,63 @@ class CircuitBreaker:
         """Awaits ``function(*args, **kwargs)`` within the config's timeout.
 
         Raises what the function raises, ``TimeoutError`` past the limit, and ``CircuitBreakerOpenError`` instead of
-        calling. A healthy call takes no lock and makes no object but its deadline.
+        calling. A healthy call takes no lock and makes no object.
         """
         machine = self._machine
         gate = machine.gate
+        clock = self._clock
+        start = clock()
         if gate is None:
+            wall = machine.wall
+            # one stretch without a call or a loop, see Gate
+            if wall is not None and start < wall:
+                machine.rejected += 1
+                raise _new_error(CircuitBreakerOpenError, self.name, OPEN, machine.reason, wall - start)
             return await self._call_permitted(function, *args, **kwargs)
-        start = self._clock()
         if gate.timeout is None:
             try:
-                result = await function(*args, **kwargs)
+                # without keywords no dict to merge; nothing of P is missing then
+                result = await (function(*args, **kwargs) if kwargs else function(*args))  # type: ignore[call-arg]
             except BaseException as error:
-                self._end(Permit(gate.epoch, start), None, error)
+                self._fail(gate, start, error)
                 raise
         else:
-            loop = asyncio.get_running_loop()
+            loop = get_running_loop()
             queue = gate.queue
             if queue is None or queue.loop is not loop:
-                queue = gate.queue = queue_for(loop, gate.timeout, self._clock)
-            task = current_task(loop) or no_task()
+                queue = gate.queue = queue_for(loop, gate.timeout, clock)
+            task, entries = current_task(loop), queue.entries
+            if task is None or task in entries:
+                return await self._call_permitted(function, *args, **kwargs)
             cancelling = task.cancelling()
-            # queue.enter(), without its frame
-            number = queue.number = queue.number + 1
-            queue.entries[number] = (task, start if queue.shared else loop.time())
+            entries[task] = start if queue.shared else loop.time()
             if not queue.armed:
                 queue.arm()
             try:
-                result = await function(*args, **kwargs)
+                # without keywords no dict to merge; nothing of P is missing then
+                result = await (function(*args, **kwargs) if kwargs else function(*args))  # type: ignore[call-arg]
             except BaseException as error:
-                self._end(Permit(gate.epoch, start), Deadline(queue, number, task, cancelling), error)
+                if task in entries:
+                    del entries[task]
+                    self._fail(gate, start, error)
+                else:
+                    self._end_struck(Permit(gate.epoch, start), task, cancelling, gate.timeout, error)
                 raise
-            if number in queue.entries:
-                del queue.entries[number]
+            if task in entries:
+                del entries[task]
             else:
-                self._end(Permit(gate.epoch, start), Deadline(queue, number, task, cancelling), None)
+                self._end_struck(Permit(gate.epoch, start), task, cancelling, gate.timeout, None)
                 return result
         if self._failure_if is not None and self._judgement.of_result(result) is FAILURE:
             self.settle(Permit(gate.epoch, start), FAILURE)
             return result
-        end = self._clock()
-        bucket = bisect_left(BOUNDS, end - start)
-        latency = machine.latency
+        end = clock()
         # one stretch without a call or a loop, see Gate
-        if machine.gate is gate and gate.plain and bucket in latency:
-            latency[bucket] += 1
-            machine.successes += 1
+        if machine.gate is gate and gate.low < end - start <= gate.high:
+            gate.latency[gate.bucket] += 1
             machine.streak = 0
             machine.last_success = end
-        else:
+        elif not machine.pass_success(gate, start, end):
             self._settle_at(end, Permit(gate.epoch, start), SUCCESS)
         return result
 
@@ -144,25 +155,23 @@ class CircuitBreaker:
         gate = machine.gate
         if gate is None:
             return self._call_sync_permitted(function, *args, **kwargs)
-        start = self._clock()
+        clock = self._clock
+        start = clock()
         try:
-            result = function(*args, **kwargs)
+            result = function(*args, **kwargs) if kwargs else function(*args)  # type: ignore[call-arg]  # see call
         except BaseException as error:
-            self._end(Permit(gate.epoch, start), None, error)
+            self._fail(gate, start, error)
             raise
         if self._failure_if is not None and self._judgement.of_result(result) is FAILURE:
             self.settle(Permit(gate.epoch, start), FAILURE)
             return result
-        end = self._clock()
-        bucket = bisect_left(BOUNDS, end - start)
-        latency = machine.latency
+        end = clock()
         # one stretch without a call or a loop, see Gate
-        if machine.gate is gate and gate.plain and bucket in latency:
-            latency[bucket] += 1
-            machine.successes += 1
+        if machine.gate is gate and gate.low < end - start <= gate.high:
+            gate.latency[gate.bucket] += 1
             machine.streak = 0
             machine.last_success = end
-        else:
+        elif not machine.pass_success(gate, start, end):
             self._settle_at(end, Permit(gate.epoch, start), SUCCESS)
         return result
 
@@ -229,11 +238,13 @@ class CircuitBreaker:
         """Leave for one call that the caller makes and then settles. Raises ``CircuitBreakerOpenError``."""
         machine = self._machine
         now = self._clock()
-        wall = machine.wall
+        gate, wall = machine.gate, machine.wall
+        if gate is not None:
+            return Permit(gate.epoch, now)
         # one stretch without a call or a loop, see Gate
         if wall is not None and now < wall:
             machine.rejected += 1
-            raise CircuitBreakerOpenError(self.name, OPEN, machine.reason, wall - now)
+            raise _new_error(CircuitBreakerOpenError, self.name, OPEN, machine.reason, wall - now)
         answer = self._step(now, machine.acquire, now)
         if isinstance(answer, Rejection):
             raise CircuitBreakerOpenError(self.name, *answer)
@@ -243,7 +254,16 @@ class CircuitBreaker:
         self, permit: Permit, outcome: Outcome, *, error: BaseException | None = None, timed_out: bool = False
     ) -> None:
         """How a permitted call ended; it took from the permit's start until now. Settling twice changes nothing."""
-        self._settle_at(self._clock(), permit, outcome, error, timed_out)
+        machine = self._machine
+        now = self._clock()
+        gate = machine.gate
+        # one stretch without a call or a loop, see Gate
+        if outcome is SUCCESS and gate is not None and gate.epoch == permit.epoch and not (permit.settled or timed_out):
+            permit.settled = True
+            if machine.pass_success(gate, permit.started_at, now):
+                return
+            permit.settled = False
+        self._settle_at(now, permit, outcome, error, timed_out)
 
     def judge(self, error: BaseException) -> Outcome:
         """What a call counts as that raised ``error``, by ``ignore`` and ``record``."""
@@ -259,15 +279,22 @@ class CircuitBreaker:
     ) -> None:
         self._step(now, self._machine.settle, permit, outcome, now, error, timed_out)
 
+    def _fail(self, gate: Gate, start: float, error: BaseException) -> None:
+        """Settles a call that came through ``gate`` and raised ``error``."""
+        outcome = self._judgement.of_error(error)
+        now = self._clock()
+        if outcome is not FAILURE or not self._machine.pass_failure(gate, start, now):
+            self._settle_at(now, Permit(gate.epoch, start), outcome, error)
+
     def _acquire_limited(self) -> tuple[Permit, Deadline | None]:
         """A permit, with the deadline of the calling task armed where the config has a timeout."""
         limit = self._machine.config.timeout
         if limit is None:
             return self.acquire(), None
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         task = current_task(loop) or no_task()
         permit = self.acquire()
-        return permit, Deadline.enter(queue_for(loop, limit, self._clock), task)
+        return permit, Deadline(queue_for(loop, limit, self._clock), task)
 
     def _end(
         self,
@@ -276,21 +303,28 @@ class CircuitBreaker:
         error: BaseException | None,
         outcome: Outcome = SUCCESS,
     ) -> None:
-        """Settles a call that raised ``error``, else ended as ``outcome``.
-
-        Raises ``TimeoutError`` in place of the cancellation that its own deadline caused.
-        """
+        """Settles a call that raised ``error``, else ended as ``outcome``. Raises as :meth:`_end_struck` does."""
         if deadline is None or not deadline.leave():
             self.settle(permit, outcome if error is None else self.judge(error), error=error)
-            return
-        alone, cancelled = deadline.take_back(), isinstance(error, asyncio.CancelledError)
+        else:
+            self._end_struck(permit, deadline.task, deadline.cancelling, deadline.queue.limit, error)
+
+    def _end_struck(
+        self, permit: Permit, task: asyncio.Task[Any], cancelling: int, limit: float, error: BaseException | None
+    ) -> None:
+        """Settles a call whose deadline has struck, and so has asked ``task`` to cancel; takes that request back.
+
+        ``cancelling`` is how often the task had been asked before the call began: more now is somebody else's request,
+        and the task stays cancelled. Else ``TimeoutError`` takes the place of the cancellation.
+        """
+        alone, cancelled = task.uncancel() <= cancelling, isinstance(error, asyncio.CancelledError)
         if cancelled and not alone:
             self.settle(permit, Outcome.NEUTRAL)
             return
-        limit = TimeoutError(f"Circuit breaker '{self.name}': no answer within {deadline.queue.limit:g} s")
-        self.settle(permit, FAILURE, error=error if error is not None and not cancelled else limit, timed_out=True)
+        late = TimeoutError(f"Circuit breaker '{self.name}': no answer within {limit:g} s")
+        self.settle(permit, FAILURE, error=late if error is None or cancelled else error, timed_out=True)
         if cancelled:
-            raise limit from error
+            raise late from error
 
     # -- what it says ------------------------------------------------------------------------------------------------
 
@@ -337,7 +371,7 @@ class CircuitBreaker:
             consecutive_failures=machine.streak,
             counts=counts,
             window=machine.tally(now),
-            latency=dict(machine.latency),
+            latency={bucket: count for bucket, count in enumerate(machine.latency) if count},
             last_failure_time=wall.get(machine.last_failure),
             last_success_time=wall.get(machine.last_success),
             opened_at=wall.get(machine.opened_at),

@@ -28,69 +28,60 @@ def no_task() -> NoReturn:
 class DeadlineQueue:
     """The calls of one event loop that have the same limit, oldest first. Used by that loop's thread only.
 
-    ``entries`` maps a number a call to its task and the time at which it began; an entry that is gone before its call
-    took it out has expired, and its task was cancelled.
+    ``entries`` maps what to cancel (a task, or a :class:`Deadline` where the task has an entry already) to the time at
+    which the call began. An entry that is gone before its call took it out has struck.
     """
 
-    __slots__ = ("armed", "entries", "limit", "loop", "number", "shared")
+    __slots__ = ("armed", "entries", "limit", "loop", "shared")
 
     def __init__(self, loop: AbstractEventLoop, limit: float, shared: bool) -> None:
         self.loop = loop
         self.limit = limit
         self.shared = shared
         """The breaker's clock is the loop's clock, so one reading serves both."""
-        self.entries: dict[int, tuple[Task[Any], float]] = {}
-        self.number = 0
+        self.entries: dict[Task[Any] | Deadline, float] = {}
         self.armed = False
 
     def arm(self) -> None:
         """Starts the timer for the oldest entry, if there is one."""
         self.armed = bool(self.entries)
         if self.armed:
-            _, began = next(iter(self.entries.values()))
-            self.loop.call_at(began + self.limit, self._strike)
+            self.loop.call_at(next(iter(self.entries.values())) + self.limit, self._strike)
 
     def _strike(self) -> None:
         now = self.loop.time()
         expired = []
-        for number, (task, began) in self.entries.items():
+        for entry, began in self.entries.items():
             if began + self.limit > now:
                 break
-            expired.append((number, task))
-        for number, task in expired:
-            del self.entries[number]
-            task.cancel()
+            expired.append(entry)
+        for entry in expired:
+            del self.entries[entry]
+            entry.cancel()
         self.arm()
 
 
 class Deadline:
-    """One call's place in a queue."""
+    """One call's entry in a queue."""
 
-    __slots__ = ("cancelling", "number", "queue", "task")
+    __slots__ = ("cancelling", "queue", "task")
 
-    def __init__(self, queue: DeadlineQueue, number: int, task: Task[Any], cancelling: int) -> None:
-        self.queue = queue
-        self.number = number
-        self.task = task
-        self.cancelling = cancelling
-        """How often the task had been asked to cancel before the call began."""
-
-    @classmethod
-    def enter(cls, queue: DeadlineQueue, task: Task[Any]) -> Deadline:
+    def __init__(self, queue: DeadlineQueue, task: Task[Any]) -> None:
         """Arms the deadline of a call that begins now."""
-        queue.number += 1
-        queue.entries[queue.number] = (task, queue.loop.time())
+        self.queue = queue
+        self.task = task
+        self.cancelling = task.cancelling()
+        """How often the task had been asked to cancel before the call began."""
+        queue.entries[self] = queue.loop.time()
         if not queue.armed:
             queue.arm()
-        return cls(queue, queue.number, task, task.cancelling())
+
+    def cancel(self) -> None:
+        self.task.cancel()
 
     def leave(self) -> bool:
         """Disarms. True when it had struck, and so has asked the task to cancel."""
-        return self.queue.entries.pop(self.number, None) is None
-
-    def take_back(self) -> bool:
-        """Takes back the request of a struck deadline. False when somebody else wants the task cancelled too."""
-        return self.task.uncancel() <= self.cancelling
+        return self.queue.entries.pop(self, None) is None
 
 
 _queues: dict[tuple[AbstractEventLoop, float, bool], DeadlineQueue] = {}

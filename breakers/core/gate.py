@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from math import inf
 from typing import TYPE_CHECKING
 
 from .config import CircuitBreakerConfig
-from .windows import Window
+from .windows import CountWindow, TimeWindow, Window
 
 if TYPE_CHECKING:
     from .deadlines import DeadlineQueue
@@ -25,13 +26,22 @@ class Gate:
     opens it when it is done: no stretch runs during a locked step, and none outlives its epoch.
     """
 
-    __slots__ = ("epoch", "plain", "queue", "slow_after", "timeout", "window")
+    __slots__ = (
+        "bucket", "count_window", "epoch", "high", "latency", "low", "queue", "slow_after", "streak_limit",
+        "time_window", "timeout",
+    )  # fmt: skip
 
-    def __init__(self, epoch: int, config: CircuitBreakerConfig, window: Window | None) -> None:
+    def __init__(self, epoch: int, config: CircuitBreakerConfig, window: Window | None, latency: list[int]) -> None:
         self.epoch = epoch
         self.timeout = config.timeout
         self.queue: DeadlineQueue | None = None
         """The deadlines of the event loop that called last."""
-        self.slow_after = config.slow_call_duration
-        self.window = window
-        self.plain = window is None and self.slow_after is None
+        self.latency = latency
+        """The machine's own; empty until a locked step has counted the first call."""
+        self.streak_limit = config.failure_threshold or inf
+        self.slow_after = inf if config.slow_call_duration is None else config.slow_call_duration
+        # told apart here, because asking for a type would be a call
+        self.count_window = window if isinstance(window, CountWindow) else None
+        self.time_window = window if isinstance(window, TimeWindow) else None
+        self.bucket, self.low, self.high = 0, inf, inf
+        """A success that took more than ``low`` and at most ``high`` seconds changes nothing but three fields."""

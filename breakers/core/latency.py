@@ -19,12 +19,16 @@ A percentile is told as the geometric middle of its bucket, so it is off by at m
 Bucket 0 (up to a microsecond) is told as 0.
 """
 
+LOWS: tuple[float, ...] = (-inf, *BOUNDS)
+HIGHS: tuple[float, ...] = (*BOUNDS, inf)
+"""Bucket ``i`` holds what took more than ``LOWS[i]`` and at most ``HIGHS[i]`` seconds."""
+
 _MIDDLES: tuple[float, ...] = (0.0, *(bound / sqrt(_GROWTH) for bound in BOUNDS[1:]), BOUNDS[-1])
 
 
 def upper_bound(index: int) -> float:
     """Seconds, inclusive; infinite for the last bucket."""
-    return BOUNDS[index] if index < len(BOUNDS) else inf
+    return HIGHS[index]
 
 
 def bucket_of(seconds: float) -> int:

@@ -8,6 +8,7 @@ do without it.
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -17,7 +18,7 @@ from .changes import Change
 from .config import CircuitBreakerConfig
 from .counts import Counts
 from .gate import LOCK_FREE, Gate
-from .latency import bucket_of
+from .latency import BOUNDS, HIGHS, LOWS
 from .states import CircuitBreakerState, Outcome, Override, Permit, Reason
 from .windows import Tally, window_for
 
@@ -53,7 +54,7 @@ class Machine:
     __slots__ = (
         "back_off", "changes", "code", "config", "draw", "epoch", "expires_at", "failures", "fleet", "gate", "ignored",
         "last_failure", "last_success", "late", "latency", "leases", "open_gate", "open_wall", "opened_at", "probes",
-        "random", "reason", "rejected", "revision", "since", "slow", "state", "state_changes", "streak", "successes",
+        "random", "reason", "rejected", "revision", "since", "slow", "state", "state_changes", "streak",
         "successful_probes", "timeouts", "wall", "window", "would_reject",
     )  # fmt: skip
 
@@ -75,10 +76,10 @@ class Machine:
         self.fleet: Forced | None = None
         self.expires_at = inf
         self.changes: list[Change] = []
-        self.successes = self.failures = self.rejected = self.ignored = self.late = self.would_reject = 0
+        self.failures = self.rejected = self.ignored = self.late = self.would_reject = 0
         self.timeouts = self.slow = self.state_changes = self.probes = 0
-        self.latency: dict[int, int] = {}
-        """Counts of a ``LatencyHistogram``; a plain dict, so that the lock-free way can count in it."""
+        self.latency: list[int] = []
+        """Counted calls a bucket of :mod:`breakers.core.latency`; of no length until the first."""
         self.last_failure: float | None = None
         self.last_success: float | None = None
         self.revision = 0
@@ -94,6 +95,8 @@ class Machine:
 
     def shut(self) -> None:
         """A locked step begins."""
+        if self.open_gate is not None:
+            self.open_gate.low = inf  # to be learnt anew: the window may hold a failure when this step is done
         self.gate = self.wall = None
 
     def reopen(self) -> None:
@@ -104,7 +107,9 @@ class Machine:
         """State, epoch, override or config have changed."""
         self.revision += 1
         free = LOCK_FREE and self.override is None
-        self.open_gate = Gate(self.epoch, self.config, self.window) if free and self.state is CLOSED else None
+        self.open_gate = (
+            Gate(self.epoch, self.config, self.window, self.latency) if free and self.state is CLOSED else None
+        )
         self.open_wall = self.due if free and self.state is OPEN else None
 
     # -- what it says ------------------------------------------------------------------------------------------------
@@ -153,7 +158,7 @@ class Machine:
 
     def counts(self) -> Counts:
         return Counts(
-            successes=self.successes,
+            successes=sum(self.latency) - self.failures,  # every counted call has a latency
             failures=self.failures,
             rejected=self.rejected,
             ignored=self.ignored,
@@ -201,6 +206,51 @@ class Machine:
         self.leases[permit] = None
         return permit
 
+    def pass_success(self, gate: Gate, started_at: float, now: float) -> bool:
+        """Counts a success that came through ``gate`` without the lock. False: that takes a locked step."""
+        bucket, window, timed = bisect_left(BOUNDS, now - started_at), gate.count_window, gate.time_window
+        # one stretch without a call or a loop, see Gate
+        if self.gate is not gate or not gate.latency or now >= started_at + gate.slow_after:
+            return False
+        if window is not None:
+            if window.failures or window.slow:
+                return False
+            if window.calls < window.size:
+                window.calls += 1
+        elif timed is not None:
+            if timed.failures or timed.slow or now >= timed.newest.end:
+                return False
+            timed.newest.calls += 1
+            timed.calls += 1
+        gate.latency[bucket] += 1
+        self.streak = 0
+        self.last_success = now
+        # a tenth of margin: nothing in this bucket is slow, whatever the rounding
+        if timed is None and (window is None or window.calls == window.size) and HIGHS[bucket] * 1.1 < gate.slow_after:
+            gate.bucket = bucket
+            gate.low = LOWS[bucket]
+            gate.high = HIGHS[bucket]
+        return True
+
+    def pass_failure(self, gate: Gate, started_at: float, now: float) -> bool:
+        """The same for a failure, which neither opens nor goes into a window."""
+        bucket = bisect_left(BOUNDS, now - started_at)
+        # one stretch without a call or a loop, see Gate
+        if (
+            self.gate is not gate
+            or not gate.latency
+            or gate.count_window is not None
+            or gate.time_window is not None
+            or now >= started_at + gate.slow_after
+            or self.streak + 1 >= gate.streak_limit
+        ):
+            return False
+        gate.latency[bucket] += 1
+        self.failures += 1
+        self.streak += 1
+        self.last_failure = now
+        return True
+
     def settle(
         self,
         permit: Permit,
@@ -233,14 +283,14 @@ class Machine:
         return limit is not None and now >= permit.started_at + limit
 
     def _count(self, permit: Permit, failed: bool, slow: bool, now: float) -> None:
-        bucket = bucket_of(now - permit.started_at)
-        self.latency[bucket] = self.latency.get(bucket, 0) + 1
+        if not self.latency:
+            self.latency.extend([0] * (len(BOUNDS) + 1))
+        self.latency[bisect_left(BOUNDS, now - permit.started_at)] += 1
         self.slow += slow
         if failed:
             self.failures += 1
             self.last_failure = now
         else:
-            self.successes += 1
             self.last_success = now
 
     def _weigh(self, failed: bool, slow: bool, now: float, duration: float, error: BaseException | None) -> None:

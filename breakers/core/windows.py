@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from math import floor
+from math import floor, inf
 
 from .config import CircuitBreakerConfig
 
@@ -64,10 +64,12 @@ class CountWindow:
 class Bucket:
     """Counts of one slice of time."""
 
-    __slots__ = ("calls", "failures", "index", "slow")
+    __slots__ = ("calls", "end", "failures", "index", "slow")
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, end: float) -> None:
         self.index = index
+        self.end = end
+        """Seconds; a little before the next slice begins, so that no rounding takes a call across."""
         self.calls = self.failures = self.slow = 0
 
 
@@ -77,10 +79,11 @@ class TimeWindow:
     A call is forgotten when it is between ``size`` less one bucket and ``size`` seconds old, never later.
     """
 
-    __slots__ = ("buckets", "calls", "count", "failures", "size", "slow", "width")
+    __slots__ = ("buckets", "calls", "count", "failures", "newest", "size", "slow", "width")
 
     def __init__(self, size: int) -> None:
         self.buckets: deque[Bucket] = deque()
+        self.newest = Bucket(-1, -inf)
         self.calls = self.failures = self.slow = 0
         self._cut(size)
 
@@ -116,9 +119,9 @@ class TimeWindow:
         self.width = size / self.count
 
     def _file(self, index: int, old: Bucket) -> None:
-        if not self.buckets or self.buckets[-1].index != index:
-            self.buckets.append(Bucket(index))
-        bucket = self.buckets[-1]
+        if not self.buckets or self.newest.index != index:
+            self._begin(index)
+        bucket = self.newest
         bucket.calls += old.calls
         bucket.failures += old.failures
         bucket.slow += old.slow
@@ -126,9 +129,13 @@ class TimeWindow:
     def _bucket(self, now: float) -> Bucket:
         index = floor(now / self.width)
         # a thread may come with a clock reading older than another thread's: it joins the newest bucket
-        if not self.buckets or self.buckets[-1].index < index:
-            self.buckets.append(Bucket(index))
-        return self.buckets[-1]
+        if not self.buckets or self.newest.index < index:
+            self._begin(index)
+        return self.newest
+
+    def _begin(self, index: int) -> None:
+        self.newest = Bucket(index, (index + 0.999) * self.width)
+        self.buckets.append(self.newest)
 
     def _forget(self, now: float) -> None:
         oldest = floor(now / self.width) - self.count
