@@ -1,0 +1,279 @@
+"""``/ws/feed``: what it says, and to whom."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.test import Client
+
+from breakers import services
+from breakers.fleet import fleet
+from breakers.services import Actor
+from dashboard import hub as hub_module
+from dashboard.gate import Gate
+from dashboard.hub import Reader
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Connect = Callable[[], Awaitable[Any]]
+ALICE = Actor("user", "alice")
+
+
+def reset(name: str) -> str:
+    command = services.breaker_reset(name=name, reason="INC-7", by=ALICE).id
+    fleet.synchronise()
+    return command
+
+
+async def test_the_first_message_is_a_snapshot(
+    feed: Connect, breaker: Callable[..., None], instance: Callable[..., Any]
+) -> None:
+    await sync_to_async(breaker)("bank-api")
+    (await sync_to_async(instance)()).tell("bank-api", "open")
+    socket = await feed()
+    first = await socket.message()
+    assert first["type"] == "snapshot"
+    assert first["rows"] == json.loads(json.dumps(fleet.rows()))
+    assert first["summary"]["open"] == 1
+    assert first["server_time"].endswith("+00:00")
+    await socket.disconnect()
+
+
+async def test_a_change_comes_as_a_whole_row(
+    feed: Connect, breaker: Callable[..., None], instance: Callable[..., Any]
+) -> None:
+    for name in ("bank-api", "other"):
+        await sync_to_async(breaker)(name)
+    linked = await sync_to_async(instance)()
+    linked.tell("bank-api")
+    socket = await feed()
+    await socket.message("snapshot")
+    linked.tell("bank-api", "open", failures=3)
+    while not (update := await socket.message("update"))["rows"]:
+        pass
+    assert update["rows"] == [json.loads(json.dumps(fleet.row("bank-api")))]
+    assert update["summary"]["failures"] == 3
+    await socket.disconnect()
+
+
+async def test_old_rows_and_messages_are_a_fresh_snapshot(
+    feed: Connect, breaker: Callable[..., None], instance: Callable[..., Any]
+) -> None:
+    chance, names = random.Random(7), [f"b{i}" for i in range(6)]
+    for name in names:
+        await sync_to_async(breaker)(name)
+    linked = [await sync_to_async(instance)(f"s{i}") for i in range(3)]
+    socket = await feed()
+    held = {row["name"]: row for row in (await socket.message("snapshot"))["rows"]}
+    known = list(names)
+    for step in range(60):
+        await sync_to_async(_disturb)(chance, known, linked, step)
+        if chance.random() < 0.3:
+            _apply(held, await socket.message("update"))
+    while (update := await socket.message("update"))["rows"] or update["removed"]:
+        _apply(held, update)
+    await socket.send_to(text_data=json.dumps({"type": "resync"}))
+    fresh = {row["name"]: row for row in (await socket.message("snapshot"))["rows"]}
+    assert held.keys() == fresh.keys()
+    assert held == fresh
+    await socket.disconnect()
+
+
+def _disturb(chance: random.Random, names: list[str], linked: list[Any], step: int) -> None:
+    name, deed = chance.choice(names), chance.random()
+    if deed < 0.1 and len(names) > 2:
+        services.breaker_delete(name=name, reason="", by=ALICE)
+        names.remove(name)
+        fleet.synchronise()
+    elif deed < 0.2:
+        reset(name)
+    else:
+        chance.choice(linked).tell(name, chance.choice(["closed", "open", "half_open"]), failures=step)
+
+
+def _apply(rows: dict[str, Any], update: dict[str, Any]) -> None:
+    rows.update({row["name"]: row for row in update["rows"]})
+    for name in update["removed"]:
+        rows.pop(name, None)
+
+
+async def test_updates_come_at_most_five_times_a_second(
+    feed: Connect, breaker: Callable[..., None], instance: Callable[..., Any]
+) -> None:
+    await sync_to_async(breaker)("bank-api")
+    linked = await sync_to_async(instance)()
+    socket = await feed()
+    await socket.message("snapshot")
+    times = []
+    for count in range(1, 400):
+        linked.tell("bank-api", "open" if count % 2 else "closed", failures=count)
+        with_news = await _news(socket)
+        times += [asyncio.get_running_loop().time()] * with_news
+        if len(times) == 4:
+            break
+    assert times[-1] - times[0] >= 3 * hub_module.PERIOD * 0.9  # the clock that paces, the clock that measures
+    await socket.disconnect()
+
+
+async def _news(socket: Any) -> int:
+    """How many updates with rows are there now; gives the hub a moment of the loop."""
+    if await socket.receive_nothing(timeout=0.005, interval=0.005):
+        return 0
+    return int(bool((await socket.message("update"))["rows"]))
+
+
+async def test_a_quiet_fleet_still_says_how_late_it_is(feed: Connect) -> None:
+    socket = await feed()
+    await socket.message("snapshot")
+    first, second = await socket.message("update"), await socket.message("update")
+    assert first["rows"] == second["rows"] == []
+    assert first["server_time"] < second["server_time"]
+    await socket.disconnect()
+
+
+async def test_operator_actions_and_their_progress_are_events(
+    feed: Connect, breaker: Callable[..., None], instance: Callable[..., Any]
+) -> None:
+    await sync_to_async(breaker)("bank-api")
+    linked = await sync_to_async(instance)()
+    linked.tell("bank-api", "open")
+    socket = await feed()
+    await socket.message("snapshot")
+    command = await sync_to_async(reset)("bank-api")
+    linked.tell("bank-api", "closed", resets=(command,))
+    action, progress = await socket.message("event"), await socket.message("event")
+    assert (action["kind"], action["name"], action["actor"]) == ("reset", "bank-api", "user:alice")
+    assert (progress["kind"], progress["command"]) == ("reset_progress", command)
+    assert (progress["targeted"], progress["confirmed"], progress["silent"]) == (1, 1, 0)
+    await socket.disconnect()
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "null", '{"type": 1}', "[" * 900, "x" * 2000, '{"type": "reset"}'])
+async def test_what_is_not_understood_changes_nothing(feed: Connect, text: str) -> None:
+    socket = await feed()
+    await socket.message("snapshot")
+    await socket.send_to(text_data=text)
+    assert (await socket.message())["type"] == "update"
+    await socket.disconnect()
+
+
+# --- a reader that does not read -------------------------------------------------------------------------------------
+
+
+async def _swallow(sent: list[str], message: dict[str, Any]) -> None:
+    sent.append(message["text"])
+
+
+async def test_a_reader_behind_a_full_socket_gets_the_last_state_and_nothing_between() -> None:
+    sent: list[str] = []
+    gate = Gate(lambda: None)
+    reader = Reader(lambda message: _swallow(sent, message), gate)
+    pump = asyncio.create_task(reader.pump())
+    reader.refresh("snapshot 1")
+    gate.pauseProducing()
+    for step in range(10_000):
+        reader.offer(f"update {step}")
+    assert reader.stale
+    gate.resumeProducing()
+    reader.refresh("snapshot 2")
+    reader.offer("update after")
+    while len(sent) < 2:
+        await asyncio.sleep(0)
+    pump.cancel()
+    assert sent == ["snapshot 2", "update after"]
+
+
+async def test_a_reader_whose_send_waits_has_a_bounded_backlog() -> None:
+    free, sent = asyncio.Event(), []
+
+    async def send(message: dict[str, Any]) -> None:
+        await free.wait()
+        sent.append(message["text"])
+
+    reader = Reader(send, Gate(lambda: None))
+    pump = asyncio.create_task(reader.pump())
+    reader.refresh("snapshot")
+    for step in range(10_000):
+        reader.offer(f"update {step}")
+        await asyncio.sleep(0)
+    free.set()
+    reader.refresh("fresh")
+    while not sent or sent[-1] != "fresh":
+        await asyncio.sleep(0)
+    pump.cancel()
+    assert len(sent) <= 2  # what was on its way, and the fresh one
+
+
+# --- who may -----------------------------------------------------------------------------------------------------
+
+
+def session_of(user: User) -> str:
+    client = Client()
+    client.force_login(user)
+    return client.cookies["sessionid"].value
+
+
+async def _is_let_in(socket: Any) -> bool:
+    connected, _ = await socket.connect(timeout=5)
+    await socket.disconnect()
+    return bool(connected)
+
+
+@pytest.mark.parametrize("who", ["viewer", "operator", "editor", "stranger"])
+async def test_whoever_is_signed_in_reads_with_the_pages_origin(
+    who: str, request: pytest.FixtureRequest, dial: Callable[..., Any]
+) -> None:
+    user = await sync_to_async(request.getfixturevalue)(who)
+    cookie = await sync_to_async(session_of)(user)
+    assert await _is_let_in(dial(cookie=cookie, origin="http://testserver"))
+    assert not await _is_let_in(dial(cookie=cookie, origin="https://evil.example"))
+    assert not await _is_let_in(dial(cookie=cookie))
+    assert not await _is_let_in(dial(cookie=cookie, origin="http://evil.example", host="evil.example"))
+
+
+async def test_an_origin_that_the_operator_trusts_is_ours(
+    operator: User, dial: Callable[..., Any], settings: Any
+) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://*.example.com"]
+    cookie = await sync_to_async(session_of)(operator)
+    assert await _is_let_in(dial(cookie=cookie, origin="https://ops.example.com"))
+    assert not await _is_let_in(dial(cookie=cookie, origin="http://ops.example.com"))
+    assert not await _is_let_in(dial(cookie=cookie, origin="https://example.com.evil.example"))
+
+
+async def test_a_key_that_may_read_needs_no_origin(dial: Callable[..., Any], key: Callable[..., str]) -> None:
+    reading, linking = await sync_to_async(key)("read"), await sync_to_async(key)("agent", "operate")
+    assert await _is_let_in(dial(key=reading))
+    assert not await _is_let_in(dial(key=linking))
+    assert not await _is_let_in(dial(key=reading + "x"))
+    assert not await _is_let_in(dial(key=reading, cookie="x"))  # a cookie: from a page that is not ours
+
+
+async def test_nobody_reads_unless_reading_is_public(dial: Callable[..., Any], settings: Any) -> None:
+    assert not await _is_let_in(dial())
+    assert not await _is_let_in(dial(cookie="nonsense", origin="http://testserver"))
+    settings.CIRCUIT_BREAKER_PUBLIC_READ = True
+    assert await _is_let_in(dial())
+    assert await _is_let_in(dial(origin="http://testserver"))
+    assert not await _is_let_in(dial(origin="https://evil.example"))
+
+
+async def test_a_socket_ends_when_its_session_does(
+    operator: User, dial: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.consumers.RECHECK", 0.05)
+    cookie = await sync_to_async(session_of)(operator)
+    socket = dial(cookie=cookie, origin="http://testserver")
+    assert (await socket.connect(timeout=5))[0]
+    operator.is_active = False
+    await operator.asave()
+    while (message := await socket.receive_output(timeout=5))["type"] == "websocket.send":
+        pass
+    assert message == {"type": "websocket.close", "code": 4401}
+    await socket.disconnect()
