@@ -6,6 +6,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
+from weakref import WeakSet
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -129,11 +130,11 @@ def _versions(picture: Picture) -> Metric:
     return family
 
 
-_registered: set[int] = set()
+_registered: WeakSet[CollectorRegistry] = WeakSet()
 
 
 def register(registry: CollectorRegistry = REGISTRY) -> None:
     """Has ``registry`` tell of the fleet; a second call changes nothing."""
-    if id(registry) not in _registered:
+    if registry not in _registered:
         registry.register(FleetCollector())
-        _registered.add(id(registry))
+        _registered.add(registry)

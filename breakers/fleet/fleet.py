@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,8 +15,10 @@ from breakers import selectors
 from breakers.core.wire import Desired, DesiredBreaker, Report, ResetCommand
 from breakers.models import BreakerRecord, DesiredState, InstanceIdentity, InstanceRecord, ResetRecord
 
+from .callbacks import Callbacks
 from .desired import Reset, Wanted
 from .events import Event, Progress, change_event, progress_event
+from .kept import KeptRows
 from .ledger import Ledger
 from .observed import InstanceFacts
 from .past import Past, recall_since, since_when
@@ -28,8 +29,6 @@ from .troubles import Troubles, derive_troubles
 from .view import BreakerView, Row
 
 RECENT_EVENTS = 200
-
-logger = logging.getLogger("breakers.fleet")
 
 
 class Fleet:
@@ -42,17 +41,14 @@ class Fleet:
         self._clock = clock
         self._lock = threading.RLock()
         self._loading = threading.Lock()
-        self._subscribers: list[Callable[[], None]] = []
-        self._listeners: list[Callable[[Event], None]] = []
+        self._subscribers: Callbacks[[]] = Callbacks()
+        self._listeners: Callbacks[[Event]] = Callbacks()
         self._begin()
 
     def _begin(self) -> None:
         self._wanted = Wanted()
         self._ledger = Ledger()
-        self._rows: dict[str, Row] = {}
-        self._row_versions: dict[str, int] = {}
-        self._removed: dict[str, int] = {}
-        self._version = 0
+        self._kept = KeptRows()
         self._hinted = False
         self._gone: list[UUID] = []
         self._events: deque[Event] = deque(maxlen=RECENT_EVENTS)
@@ -74,15 +70,18 @@ class Fleet:
 
     def synchronise(self) -> int:
         """Reads desired state where the database has a newer revision; the revision. One cheap query when it hasn't."""
-        if selectors.current_revision() != self._wanted.revision:
+        current = selectors.current_revision()
+        if current > self._wanted.revision:
             with self._loading:
-                self._load()
+                self._load(current)
         with self._lock:
             self._gone += self._ledger.advance(self._clock())
         self._notify()
         return self.revision
 
-    def _load(self) -> None:
+    def _load(self, current: int) -> None:
+        if current <= self._wanted.revision:
+            return  # another thread was faster
         if not self._recalled:
             self._recall(Past.read())
         told = self._wanted.revision
@@ -217,12 +216,12 @@ class Fleet:
         """All breakers by name. The rows are shared: not to be changed."""
         with self._lock:
             self._settle()
-            return [self._rows[name] for name in sorted(self._rows)]
+            return self._kept.rows()
 
     def row(self, name: str) -> Row | None:
         with self._lock:
             self._settle()
-            return self._rows.get(name)
+            return self._kept.row(name)
 
     def summary(self) -> Summary:
         with self._lock:
@@ -275,40 +274,23 @@ class Fleet:
         """Rises with each visible change of a row."""
         with self._lock:
             self._settle()
-            return self._version
+            return self._kept.version
 
     def changed_since(self, version: int) -> tuple[int, set[str], set[str]]:
         """The version now, with the names of the rows that changed, and that went, after ``version``."""
         with self._lock:
             self._settle()
-            changed = {name for name, at in self._row_versions.items() if at > version}
-            removed = {name for name, at in self._removed.items() if at > version}
-            return self._version, changed, removed
+            return self._kept.changed_since(version)
 
     def _settle(self) -> None:
-        """Derives the rows whose facts changed; those that come out the same are no change."""
+        """Derives the rows whose facts changed."""
         dirty, self._ledger.dirty, self._hinted = self._ledger.dirty, set(), False
-        if not dirty:
-            return
-        now, next_version = self._clock(), self._version + 1
-        changed = [self._settle_row(name, now, next_version) for name in dirty]
-        if any(changed):
-            self._version = next_version
+        if dirty:
+            self._kept.settle({name: self._derived(name) for name in dirty})
 
-    def _settle_row(self, name: str, now: datetime, version: int) -> bool:
-        record, before = self._wanted.records.get(name), self._rows.get(name)
-        if record is None:
-            if before is None:
-                return False
-            del self._rows[name], self._row_versions[name]
-            self._removed[name] = version
-            return True
-        row = derive_row(self._ledger.view(name), record, now)
-        if row == before:
-            return False
-        self._rows[name], self._row_versions[name] = row, version
-        self._removed.pop(name, None)
-        return True
+    def _derived(self, name: str) -> Row | None:
+        record = self._wanted.records.get(name)
+        return None if record is None else derive_row(self._ledger.view(name), record, self._clock())
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
         """``callback`` runs, on any thread, after something changed that rows may show; once until someone looks.
@@ -317,11 +299,11 @@ class Fleet:
         """
         with self._lock:
             self._hinted = False
-        return _enlist(self._subscribers, callback)
+        return self._subscribers.add(callback)
 
     def on_event(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """``callback`` gets each event, on any thread. Returns what ends it."""
-        return _enlist(self._listeners, callback)
+        return self._listeners.add(callback)
 
     @property
     def events(self) -> list[Event]:
@@ -349,25 +331,6 @@ class Fleet:
             hint = bool(self._ledger.dirty) and not self._hinted
             self._hinted = self._hinted or hint
         for event in events:
-            for listener in tuple(self._listeners):
-                _guarded(listener, event)
+            self._listeners.call(event)
         if hint:
-            for subscriber in tuple(self._subscribers):
-                _guarded(subscriber)
-
-
-def _enlist(callbacks: list[Any], callback: Callable[..., None]) -> Callable[[], None]:
-    callbacks.append(callback)
-
-    def end() -> None:
-        if callback in callbacks:
-            callbacks.remove(callback)
-
-    return end
-
-
-def _guarded(callback: Callable[..., None], *arguments: Sequence[Any] | Event) -> None:
-    try:
-        callback(*arguments)
-    except Exception:
-        logger.exception("A subscriber of the fleet failed; the others still run")
+            self._subscribers.call()
