@@ -67,6 +67,22 @@ def test_counts_states_and_transitions(registry: CollectorRegistry) -> None:
     assert found["circuit_breaker_transitions_total", labels] == 1
 
 
+def test_probes_are_requests_of_the_half_open_state(registry: CollectorRegistry) -> None:
+    config = CircuitBreakerConfig(failure_threshold=1, recovery_timeout=1e-6, success_threshold=2)
+    breaker = breakers.get_circuit_breaker("metrics-probed", config)
+    with pytest.raises(ConnectionError):
+        breaker.call_sync(fail)
+    assert breaker.call_sync(int) == 0
+    found = scraped(registry)
+    name = ("name", "metrics-probed")
+    by_state = {
+        state: found["circuit_breaker_requests_total", (name, ("state", state))]
+        for state in ("closed", "open", "half_open")
+    }
+    assert by_state == {"closed": 1, "open": 0, "half_open": 1}
+    assert found["circuit_breaker_state", (name, ("state", "half_open"))] == 2
+
+
 def test_durations_are_a_cumulative_histogram(registry: CollectorRegistry) -> None:
     now = [0.0]
     process = breakers.registry

@@ -276,6 +276,16 @@ async def test_a_check_of_the_callers_own_sees_the_last_response_and_may_read_it
     assert seen == ["second"]
 
 
+async def test_a_stream_that_the_check_refuses_is_closed(server: Server, session: aiohttp.ClientSession) -> None:
+    async def refuse(response: aiohttp.ClientResponse) -> None:
+        raise LookupError
+
+    server.script(hangs_mid_body)
+    with pytest.raises(LookupError):
+        await guard().get(session, server.url, stream=True, raise_for_status=refuse)
+    await still_works(server, session)
+
+
 # -- streams ---------------------------------------------------------------------------------------------------------
 
 
@@ -398,6 +408,20 @@ def test_a_second_different_http_config_is_an_error() -> None:
     breakers.get_http_circuit_breaker("two-configs", http=HttpConfig(max_retries=1))
     with pytest.raises(ConfigError):
         breakers.get_http_circuit_breaker("two-configs", http=HttpConfig(max_retries=3))
+
+
+def test_without_an_http_config_the_defaults_hold_and_none_is_overwritten() -> None:
+    breaker = CircuitBreaker(CircuitBreakerConfig(name="a"))
+    assert HttpCircuitBreaker(breaker).http_config == HttpConfig()
+    HttpCircuitBreaker(breaker, HttpConfig(max_retries=7))
+    assert HttpCircuitBreaker(breaker).http_config.max_retries == 7
+
+
+def test_a_name_that_the_registry_forgot_gets_a_new_machine() -> None:
+    before = breakers.get_http_circuit_breaker("forgotten")
+    breakers.registry.forget("forgotten")
+    after = breakers.get_http_circuit_breaker("forgotten")
+    assert after.breaker is breakers.registry.get("forgotten") is not before.breaker
 
 
 async def test_the_fleets_http_config_is_in_force_at_the_next_call(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
+import aiohttp.abc
 import pytest
 
 import breakers
@@ -126,6 +128,29 @@ async def test_hosts_stay_out_of_the_registry(server: Server) -> None:
     before = len(breakers.registry)
     async with session_with(breakers.aiohttp_middleware()) as session, session.get(server.url):
         assert len(breakers.registry) == before
+
+
+class Everywhere(aiohttp.abc.AbstractResolver):
+    """Every name is this machine."""
+
+    async def resolve(self, host: str, port: int = 0, family: object = None) -> list[aiohttp.abc.ResolveResult]:
+        found = {"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}
+        return [found]  # type: ignore[list-item]  # a TypedDict
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("host", ["b~c", "x" * 200, "under_score"])
+async def test_any_host_can_have_a_breaker(server: Server, host: str) -> None:
+    port = server.url.rpartition(":")[2]
+    connector = aiohttp.TCPConnector(resolver=Everywhere())
+    guard = breakers.aiohttp_middleware()
+    async with (
+        aiohttp.ClientSession(connector=connector, middlewares=[guard]) as session,
+        session.get(f"http://{host}:{port}") as response,
+    ):
+        assert response.status == 200
 
 
 def test_the_number_of_breakers_is_bounded_and_the_longest_unused_goes_first() -> None:
