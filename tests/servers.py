@@ -48,14 +48,15 @@ def clean_environment() -> dict[str, str]:
 
 
 @functools.cache
-def _migrated_database() -> Path:
-    """A migrated, empty SQLite file, made once a test session and copied for each server."""
+def _template() -> tuple[Path, str]:
+    """A migrated SQLite file with one key in it, and the key: made once a test session, copied for each server."""
     folder = Path(tempfile.mkdtemp(prefix="breakers-"))
     server = ServerProcess(folder, database=folder / "template.sqlite3")
     server.manage("migrate", "--verbosity", "0")
+    token = server.create_key("tests", "agent,read,operate")
     # the write-ahead log is folded in, so that the file alone is the whole database
     server.python("from django.db import connection; connection.cursor().execute('PRAGMA wal_checkpoint(TRUNCATE)')")
-    return folder / "template.sqlite3"
+    return server.database, token
 
 
 class ServerProcess:
@@ -92,8 +93,8 @@ class ServerProcess:
 
     def prepare(self) -> None:
         """A migrated database, and a key with the scopes agent, read and operate in ``token``."""
-        shutil.copy(_migrated_database(), self.database)
-        self.token = self.create_key("tests", "agent,read,operate")
+        template, self.token = _template()
+        shutil.copy(template, self.database)
 
     def create_key(self, name: str, scopes: str) -> str:
         return self.manage("create_api_key", name, "--scopes", scopes).strip()

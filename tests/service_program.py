@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Any
 
 import breakers
-from breakers import CircuitBreakerConfig, CircuitBreakerOpenError
+from breakers import CircuitBreakerConfig, CircuitBreakerOpenError, CircuitBreakerState
 
 transitions: Counter[str] = Counter()
 links: list[Any] = []
@@ -91,13 +91,11 @@ def storm(name: str, transitions: int, pause: float = 0.0) -> None:
 
 def _storm(name: str, number: int, pause: float) -> None:
     guarded = breakers.get_circuit_breaker(name)
-    for step in range(number):
-        if step % 2 == 0:
-            guarded.force_closed()  # whatever it is, the failure below is judged
-            guarded.release()
-            call(name, 1)
-        else:
+    for _ in range(number):
+        if guarded.state is CircuitBreakerState.OPEN:
             guarded.reset()
+        else:
+            call(name, 1)
         time.sleep(pause)  # the pace of the storm
 
 
