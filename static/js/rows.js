@@ -59,7 +59,7 @@ function fill(row, element) {
   const [length, place, over] = bar(row);
   put(element.querySelector(".bar"), "data-over", over ? "yes" : "no");
   put(element.querySelector(".value"), "width", length);
-  for (const end of ["x1", "x2"]) put(element.querySelector(".limit"), end, place);
+  put(element.querySelector(".limit"), "d", place);
   const [line, area] = spark(row.trend);
   put(element.querySelector(".line"), "d", line);
   put(element.querySelector(".area"), "d", area);

@@ -51,7 +51,7 @@ export const dotsHeight = (n) => Math.max(1, Math.ceil(n / 15)) * 12;
 export function bar(row) {
   const rate = row.failure_rate ?? 0;
   const over = row.limit !== null && rate >= row.limit;
-  const limit = row.limit === null ? "" : tenths(row.limit * 80);
+  const limit = row.limit === null ? "" : `M${tenths(row.limit * 80)} 0v12`;
   return [tenths(rate * 80), limit, over || kindOf(row) === "open"];
 }
 
