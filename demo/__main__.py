@@ -37,7 +37,9 @@ def arguments() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     running = commands.add_parser("run", help="control plane and fleet; what `make run` does")
     running.add_argument("--port", type=int, default=8012)
-    fleet = commands.add_parser("fleet", help="the fleet alone; its key comes from CIRCUIT_BREAKER_SERVICE_TOKEN")
+    fleet = commands.add_parser(
+        "fleet", help="the fleet without a server; key: CIRCUIT_BREAKER_SERVICE_TOKEN, else that of `make run`"
+    )
     fleet.add_argument("--url", default="http://127.0.0.1:8012", help="the control plane (default: %(default)s)")
     breaking = commands.add_parser("break", help="make a route fail")
     breaking.add_argument("--fault", type=Fault, choices=list(Fault)[1:], default=Fault.OUTAGE, help="default: outage")
@@ -59,7 +61,7 @@ def main() -> int:
             case "run":
                 return run(var, given.port, _say)
             case "fleet":
-                return run_fleet(var, given.url, os.environ.get("CIRCUIT_BREAKER_SERVICE_TOKEN", ""), _say)
+                return run_fleet(var, given.url, _key(var), _say)
             case "routes":
                 routes = _control(var, None)
             case "break":
@@ -74,6 +76,12 @@ def main() -> int:
     for route, now in routes.items():
         _say(f"{route:<16}{now['fault']:<8}by {now['by']:<10}{now['calls']} calls")
     return 0
+
+
+def _key(var: Path) -> str:
+    """The environment's, else the one that `make run` made."""
+    made = var / "fleet-key"
+    return os.environ.get("CIRCUIT_BREAKER_SERVICE_TOKEN") or (made.read_text().strip() if made.exists() else "")
 
 
 def _say(line: str) -> None:
