@@ -27,6 +27,12 @@ statuses = functools.lru_cache(maxsize=256)(parse_statuses)
 """The set that ``"429,500-599"`` stands for; parsed once."""
 
 
+@functools.lru_cache(maxsize=256)
+def notable(failure_statuses: str, retry_statuses: str) -> frozenset[int]:
+    """The statuses of a response that is more than a plain success."""
+    return statuses(failure_statuses) | statuses(retry_statuses)
+
+
 class HttpCircuitBreakerOpenError(CircuitBreakerOpenError, aiohttp.ClientConnectionError):
     """A rejection that handlers of aiohttp's errors already catch; the request was not sent."""
 

@@ -3,167 +3,161 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, cast
 
-from aiohttp import ClientResponse, ClientSession
+from aiohttp import ClientResponse, ClientSession, ClientTimeout
 
-from breakers.client.attempts import acquire, settle_answer, settle_error, settle_with_body
-from breakers.client.retries import TRANSIENT, deserves_another, may_send_again, total_of, wait_before, what_remains
+from breakers.client.attempts import acquire, notable, settle_answer, settle_error, settle_with_body
+from breakers.client.limits import bounded, time_is_up, total_of, what_remains
+from breakers.client.pauses import pause
+from breakers.client.retries import TRANSIENT, deserves_another, may_send_again, wait_before
 from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import HttpConfig
 from breakers.core.errors import CircuitBreakerOpenError
-from breakers.core.states import CircuitBreakerState, Override, Permit, Transition
+from breakers.core.states import Outcome, Permit
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import StrOrURL
 
-_OPEN = CircuitBreakerState.OPEN
-_FORCED_OPEN = Override.FORCED_OPEN
+SUCCESS = Outcome.SUCCESS
+_DEFAULT = HttpConfig()
 
 
-class Exchange:
-    """Made for one request and used once. ``options`` are those of ``ClientSession.request``."""
+async def fetch(
+    breaker: CircuitBreaker,
+    session: ClientSession,
+    method: str,
+    url: StrOrURL,
+    stream: bool,
+    given: Mapping[str, object],
+) -> ClientResponse:
+    """The last attempt's response, or its exception; what came before is released.
 
-    __slots__ = (
-        "_breaker",
-        "_check",
-        "_http",
-        "_loop",
-        "_method",
-        "_options",
-        "_session",
-        "_started",
-        "_stream",
-        "_url",
-    )
+    ``given`` are the options of ``ClientSession.request``, in a dict that is ours to change.
+    One long function, because a healthy request pays for every frame; what only the others need is elsewhere.
+    """
+    options = cast(dict[str, Any], given)
+    http = breaker.http_config or _DEFAULT
+    check = options.pop("raise_for_status", None)
+    limits = total_of(session, options) if "timeout" in options else session.timeout
+    whole, started = limits, monotonic()
+    further: Further | None = None
+    ended: ClientResponse | Exception
+    permit: Permit | None = acquire(breaker)
+    while permit is not None:
+        try:
+            if stream:
+                ended = response = await _headers(breaker, session, method, url, options)
+            else:
+                # aiohttp's own timer keeps the breaker's limit too, at no cost
+                options["timeout"] = bounded(limits, breaker.config.timeout)
+                ended = response = await session.request(method, url, raise_for_status=False, **options)
+                await response.read()
+        except BaseException as error:
+            settle_error(breaker, permit, error)
+            if not isinstance(error, TRANSIENT):
+                raise
+            ended = error
+        else:
+            if stream:
+                settle_with_body(breaker, permit, response, http, partial(time_is_up, whole, started))
+            elif response.status not in notable(http.failure_statuses, http.retry_statuses):
+                breaker.settle(permit, SUCCESS)
+                break
+            else:
+                settle_answer(breaker, permit, response, http)
+        if further is None:
+            further = Further(breaker, http, method, options, whole, started)
+        permit, limits = await further.permit(ended)
+    if isinstance(ended, Exception):
+        try:
+            raise ended
+        finally:
+            del ended  # its traceback holds this frame
+    check = session.raise_for_status if check is None else check
+    if check:
+        await _raise_for_status(ended, check)
+    return ended
+
+
+async def _headers(
+    breaker: CircuitBreaker, session: ClientSession, method: str, url: StrOrURL, options: dict[str, Any]
+) -> ClientResponse:
+    async with asyncio.timeout(breaker.config.timeout):
+        return await session.request(method, url, raise_for_status=False, **options)
+
+
+class Further:
+    """What may follow the first attempt of one request."""
+
+    __slots__ = ("_attempts", "_breaker", "_http", "_limits", "_method", "_options", "_started")
 
     def __init__(
         self,
         breaker: CircuitBreaker,
-        session: ClientSession,
+        http: HttpConfig,
         method: str,
-        url: StrOrURL,
-        stream: bool,
-        options: dict[str, Any],  # aiohttp's own, passed on
+        options: dict[str, Any],
+        limits: ClientTimeout,
+        started: float,
     ) -> None:
+        self._started = started
         self._breaker = breaker
-        self._session = session
+        self._http = http
         self._method = method
-        self._url = url
-        self._stream = stream
-        self._check = options.pop("raise_for_status", None)
         self._options = options
+        self._limits = limits
+        self._attempts = 1
 
-    async def response(self) -> ClientResponse:
-        """The last attempt's response, or its exception; what came before is released."""
-        self._loop = asyncio.get_running_loop()
-        self._started = self._loop.time()
-        self._http = http = self._breaker.http_config or HttpConfig()
-        ended: ClientResponse | Exception
-        permit = acquire(self._breaker)
+    async def permit(self, ended: ClientResponse | Exception) -> tuple[Permit | None, ClientTimeout]:
+        """A permit for the attempt after the one that ended so, with its limits; none when this one stands."""
+        http = self._http
+        if (
+            self._attempts > http.max_retries
+            or not deserves_another(http, ended)
+            or not may_send_again(http, self._method, self._options)
+        ):
+            return None, self._limits
         try:
-            ended = await self._attempt(permit, self._options)
-        except TRANSIENT as error:
-            ended = error
-        if deserves_another(http, ended) and may_send_again(http, self._method, self._options):
-            ended = await self._send_again(ended)
-        if isinstance(ended, Exception):
-            raise ended
-        await self._raise_for_status(ended)
-        return ended
-
-    async def _attempt(self, permit: Permit, options: dict[str, Any]) -> ClientResponse:
-        breaker = self._breaker
-        try:
-            async with asyncio.timeout(breaker.config.timeout):
-                response = await self._session.request(self._method, self._url, raise_for_status=False, **options)
-                if not self._stream:
-                    await response.read()
-        except BaseException as error:
-            settle_error(breaker, permit, error)
-            raise
-        if self._stream:
-            settle_with_body(breaker, permit, response, self._http, self._time_is_up)
-        else:
-            settle_answer(breaker, permit, response, self._http)
-        return response
-
-    async def _send_again(self, ended: ClientResponse | Exception) -> ClientResponse | Exception:
-        """Until an answer stands, attempts or time run out, or the breaker opens; what the last attempt ended with."""
-        try:
-            for attempt in range(1, self._http.max_retries + 1):
-                permit, options = await self._next_permit(wait_before(self._http, attempt, ended))
-                if permit is None:
-                    break
-                if isinstance(ended, ClientResponse):
-                    ended.release()
-                try:
-                    ended = await self._attempt(permit, options)
-                except TRANSIENT as error:
-                    ended = error
-                if not deserves_another(self._http, ended):
-                    break
+            permit, limits = await self._wait(wait_before(http, self._attempts, ended))
         except BaseException:
             if isinstance(ended, ClientResponse):
                 ended.close()
             raise
-        return ended
+        if permit is not None and isinstance(ended, ClientResponse):
+            ended.release()
+        self._attempts += 1
+        return permit, limits
 
-    async def _next_permit(self, wait: float) -> tuple[Permit | None, dict[str, Any]]:
-        """A permit after ``wait`` seconds, with the options of its attempt; none when there is to be no attempt."""
-        limits = total_of(self._session, self._options)
-        if what_remains(limits, self._spent() + wait) is None or not await self._pause(wait):
-            return None, {}
+    async def _wait(self, seconds: float) -> tuple[Permit | None, ClientTimeout]:
+        """Not past the caller's own limit, and only while the breaker lets through."""
+        limits = self._limits
+        if what_remains(limits, self._spent() + seconds) is None or not await pause(self._breaker, seconds):
+            return None, limits
         remaining = what_remains(limits, self._spent())
         if remaining is None:
-            return None, {}
+            return None, limits
+        self._options["timeout"] = remaining
         with suppress(CircuitBreakerOpenError):
-            return self._breaker.acquire(), {**self._options, "timeout": remaining}
-        return None, {}
-
-    async def _pause(self, seconds: float) -> bool:
-        """Waits; ends at once, with ``False``, when the breaker would reject."""
-        opened = asyncio.Event()
-
-        def look(transition: Transition) -> None:
-            if self._rejects():
-                self._loop.call_soon_threadsafe(opened.set)
-
-        unsubscribe = self._breaker.on_transition(look)
-        try:
-            if self._rejects():
-                return False
-            async with asyncio.timeout(seconds):
-                await opened.wait()
-        except TimeoutError:
-            return True
-        finally:
-            unsubscribe()
-        return False
-
-    def _rejects(self) -> bool:
-        seen = self._breaker.snapshot()
-        return seen.override is _FORCED_OPEN or (seen.override is None and seen.state is _OPEN)
+            return self._breaker.acquire(), remaining
+        return None, limits
 
     def _spent(self) -> float:
-        return self._loop.time() - self._started
+        return monotonic() - self._started
 
-    def _time_is_up(self) -> bool:
-        return what_remains(total_of(self._session, self._options), self._spent()) is None
 
-    async def _raise_for_status(self, response: ClientResponse) -> None:
-        check: bool | Callable[[ClientResponse], Awaitable[None]] | None = self._check
-        if check is None:
-            check = self._session.raise_for_status
-        if not check:
-            return
-        try:
-            if callable(check):
-                await check(response)
-            else:
-                response.raise_for_status()
-        except BaseException:
-            response.close()
-            raise
+async def _raise_for_status(
+    response: ClientResponse, check: bool | Callable[[ClientResponse], Awaitable[None]]
+) -> None:
+    try:
+        if callable(check):
+            await check(response)
+        else:
+            response.raise_for_status()
+    except BaseException:
+        response.close()
+        raise

@@ -7,14 +7,14 @@ breaker rejects ends the retries. Retries do not multiply with those of a caller
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from aiohttp import ClientResponse, ClientSession
 
 from breakers.client.attempts import HttpCircuitBreakerOpenError
-from breakers.client.exchange import Exchange
+from breakers.client.exchange import fetch
 from breakers.client.link import get_circuit_breaker
 from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
@@ -31,10 +31,11 @@ __all__ = ["HttpCall", "HttpCircuitBreaker", "HttpCircuitBreakerOpenError", "get
 class HttpCall(Coroutine[Any, Any, ClientResponse]):
     """A request that is sent when awaited or entered, as what ``session.get()`` gives."""
 
-    __slots__ = ("_coroutine", "_response")
+    __slots__ = ("_coroutine", "_response", "_stream")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, ClientResponse]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, ClientResponse], stream: bool) -> None:
         self._coroutine = coroutine
+        self._stream = stream
 
     def __await__(self) -> Generator[Any, None, ClientResponse]:
         return self._coroutine.__await__()
@@ -48,14 +49,18 @@ class HttpCall(Coroutine[Any, Any, ClientResponse]):
     def close(self) -> None:
         self._coroutine.close()
 
-    async def __aenter__(self) -> ClientResponse:
+    def __aenter__(self) -> Awaitable[ClientResponse]:
+        return self._enter_stream() if self._stream else self._coroutine
+
+    async def _enter_stream(self) -> ClientResponse:
         self._response = await self._coroutine
         return await self._response.__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._response.__aexit__(kind, error, trace)
+        if self._stream:  # else it has been read and its connection is back in the pool
+            await self._response.__aexit__(kind, error, trace)
 
 
 class HttpCircuitBreaker:
@@ -111,38 +116,38 @@ class HttpCircuitBreaker:
     def get(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
-        return self.request(session, "GET", url, stream=stream, **options)
+        return HttpCall(fetch(self.breaker, session, "GET", url, stream, options), stream)
 
     def options(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
-        return self.request(session, "OPTIONS", url, stream=stream, **options)
+        return HttpCall(fetch(self.breaker, session, "OPTIONS", url, stream, options), stream)
 
     def head(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
         options.setdefault("allow_redirects", False)  # as aiohttp's own
-        return self.request(session, "HEAD", url, stream=stream, **options)
+        return HttpCall(fetch(self.breaker, session, "HEAD", url, stream, options), stream)
 
     def post(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
-        return self.request(session, "POST", url, stream=stream, **options)
+        return HttpCall(fetch(self.breaker, session, "POST", url, stream, options), stream)
 
     def put(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
-        return self.request(session, "PUT", url, stream=stream, **options)
+        return HttpCall(fetch(self.breaker, session, "PUT", url, stream, options), stream)
 
     def patch(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
-        return self.request(session, "PATCH", url, stream=stream, **options)
+        return HttpCall(fetch(self.breaker, session, "PATCH", url, stream, options), stream)
 
     def delete(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
-        return self.request(session, "DELETE", url, stream=stream, **options)
+        return HttpCall(fetch(self.breaker, session, "DELETE", url, stream, options), stream)
 
     def request(
         self,
@@ -153,7 +158,7 @@ class HttpCircuitBreaker:
         stream: bool = False,
         **options: Unpack[_RequestOptions],
     ) -> HttpCall:
-        return HttpCall(Exchange(self.breaker, session, method, url, stream, dict(options)).response())
+        return HttpCall(fetch(self.breaker, session, method, url, stream, options), stream)
 
 
 _by_name: dict[str, HttpCircuitBreaker] = {}

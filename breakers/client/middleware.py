@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 
 from breakers.client.attempts import acquire, settle_error, settle_with_body
+from breakers.client.hosts import Hosts, name_of
 from breakers.client.link import get_circuit_breaker
 from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
@@ -36,11 +33,11 @@ def aiohttp_middleware(
     of the registry instead, known fleet-wide. Raises :class:`~breakers.client.http.HttpCircuitBreakerOpenError`.
     """
     rules = http or HttpConfig()
-    hosts = _Hosts(config or CircuitBreakerConfig(), max_breakers, idle_after)
+    hosts = Hosts(config or CircuitBreakerConfig(), max_breakers, idle_after)
 
     async def guard(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         breaker = (
-            hosts.named(_name_of(request), time.monotonic())
+            hosts.named(name_of(request.url.raw_host, request.url.port), time.monotonic())
             if name is None
             else get_circuit_breaker(name(request), config)
         )
@@ -74,34 +71,3 @@ def _time_is_up(request: ClientRequest) -> bool:
     except TimeoutError:
         return True
     return False
-
-
-class _Hosts:
-    """A bounded set of breakers, the longest unused first."""
-
-    def __init__(self, config: CircuitBreakerConfig, most: int, idle_after: float) -> None:
-        self._config = config
-        self._most = most
-        self._idle_after = idle_after
-        self._used: OrderedDict[str, tuple[float, CircuitBreaker]] = OrderedDict()
-        self._lock = threading.Lock()  # sessions of several event loops may share one middleware
-
-    def named(self, name: str, now: float) -> CircuitBreaker:
-        with self._lock:
-            found = self._used.pop(name, None)
-            breaker = CircuitBreaker(replace(self._config, name=name)) if found is None else found[1]
-            self._used[name] = (now, breaker)
-            self._drop(now)
-        return breaker
-
-    def _drop(self, now: float) -> None:
-        while self._used:
-            used, _ = next(iter(self._used.values()))
-            if len(self._used) <= self._most and now - used <= self._idle_after:
-                return
-            self._used.popitem(last=False)
-
-
-def _name_of(request: ClientRequest) -> str:
-    """``host:port`` in the letters that a breaker's name may have."""
-    return re.sub(r"[^A-Za-z0-9_.:-]", "-", f"{request.url.raw_host}:{request.url.port}")[-100:]

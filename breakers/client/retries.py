@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
-from aiohttp import ClientResponse, ClientTimeout
+from aiohttp import ClientResponse
 from aiohttp.payload import BytesPayload
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
@@ -82,26 +82,3 @@ def _date(text: str) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def total_of(session: aiohttp.ClientSession, options: Mapping[str, Any]) -> ClientTimeout:
-    """The limits that the caller set for the whole request, as aiohttp reads them."""
-    given = options.get("timeout", session.timeout)
-    if isinstance(given, ClientTimeout):
-        return given
-    return ClientTimeout(total=given) if given is None or isinstance(given, int | float) else session.timeout
-
-
-def what_remains(limits: ClientTimeout, spent: float) -> ClientTimeout | None:
-    """The limits of an attempt that begins ``spent`` seconds after the first; ``None``: the time is up."""
-    if not limits.total:  # None and 0 are no limit
-        return limits
-    if spent >= limits.total:
-        return None
-    return ClientTimeout(
-        total=limits.total - spent,
-        connect=limits.connect,
-        sock_read=limits.sock_read,
-        sock_connect=limits.sock_connect,
-        ceil_threshold=limits.ceil_threshold,
-    )

@@ -12,7 +12,7 @@ import pytest
 
 import breakers
 from breakers import CircuitBreakerConfig, CircuitBreakerOpenError, HttpConfig
-from breakers.client.middleware import _Hosts
+from breakers.client.hosts import Hosts
 from tests.misbehaving import Server, answers, hangs, hangs_mid_body, misbehaving, redirects, resets, resets_mid_body
 
 ONE = CircuitBreakerConfig(failure_threshold=1)
@@ -154,7 +154,7 @@ async def test_any_host_can_have_a_breaker(server: Server, host: str) -> None:
 
 
 def test_the_number_of_breakers_is_bounded_and_the_longest_unused_goes_first() -> None:
-    hosts = _Hosts(CircuitBreakerConfig(), most=3, idle_after=60)
+    hosts = Hosts(CircuitBreakerConfig(), most=3, idle_after=60)
     first, second = hosts.named("a:1", 0), hosts.named("b:1", 1)
     hosts.named("c:1", 2)
     assert hosts.named("a:1", 3) is first
@@ -164,7 +164,7 @@ def test_the_number_of_breakers_is_bounded_and_the_longest_unused_goes_first() -
 
 
 def test_idle_breakers_are_dropped() -> None:
-    hosts = _Hosts(CircuitBreakerConfig(), most=3, idle_after=60)
+    hosts = Hosts(CircuitBreakerConfig(), most=3, idle_after=60)
     first = hosts.named("a:1", 0)
     assert hosts.named("a:1", 60) is first
     hosts.named("b:1", 121)

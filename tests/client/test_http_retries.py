@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from breakers import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerState, HttpCircuitBreaker, HttpConfig, Override
 from breakers.client.http import HttpCircuitBreakerOpenError
-from breakers.client.retries import may_send_again, retry_after, total_of, wait_before, what_remains
+from breakers.client.limits import total_of, what_remains
+from breakers.client.retries import may_send_again, retry_after, wait_before
 from tests.misbehaving import Server, answers, hangs, resets, resets_mid_body
 from tests.servers import free_port
 
@@ -144,18 +145,39 @@ async def test_a_waiting_retry_ends_when_another_call_opens_the_breaker(
 async def test_an_order_to_open_ends_the_retries_with_what_there_is(
     server: Server, session: aiohttp.ClientSession
 ) -> None:
-    http = guard(HttpConfig(retry_backoff=0.001))
+    http = guard(HttpConfig(max_retry_wait=60.0))
 
     async def forces_open(request: object) -> object:
         http.breaker.force_open(reason="INC-1")
-        return await answers(503, b"last")(request)  # type: ignore[arg-type]  # a request
+        return await answers(503, b"last", Retry_After="60")(request)  # type: ignore[arg-type]  # a request
 
     server.script(forces_open)  # type: ignore[arg-type]  # a step
-    assert await (await http.get(session, server.url)).text() == "last"
+    async with asyncio.timeout(5):
+        assert await (await http.get(session, server.url)).text() == "last"
     assert len(server.requests) == 1
     with pytest.raises(HttpCircuitBreakerOpenError) as rejection:
         await http.get(session, server.url)
     assert rejection.value.retry_after is None
+
+
+async def test_a_retry_that_is_rejected_after_its_wait_leaves_the_last_response(
+    server: Server, session: aiohttp.ClientSession
+) -> None:
+    server.script(answers(503, b"last", Retry_After="0.3"))
+    http = guard()
+    waiting = asyncio.create_task(http.get(session, server.url))
+    while not http.get_metrics()["failures_total"]:
+        await asyncio.sleep(0)
+    http.breaker.force_open()
+    assert await (await waiting).text() == "last"
+    assert len(server.requests) == 1
+
+
+async def test_waiting_leaves_no_listener_behind(server: Server, session: aiohttp.ClientSession) -> None:
+    server.script(answers(503))
+    http = guard(failure_threshold=100)
+    await http.get(session, server.url)
+    assert http.breaker._listeners._cells == ()
 
 
 async def test_in_shadow_mode_retries_go_on(server: Server, session: aiohttp.ClientSession) -> None:
@@ -195,6 +217,33 @@ async def test_the_callers_total_covers_all_attempts(server: Server, session: ai
     assert len(server.requests) == 2
     assert http.get_metrics()["failures_total"] == 2
     assert time.monotonic() - began < 30
+
+
+class Recording:
+    """A session that remembers the limits of each request."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.totals: list[float | None] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.session, name)
+
+    def request(self, method: str, url: str, **options: object) -> object:
+        limits = options.get("timeout", self.session.timeout)
+        assert isinstance(limits, aiohttp.ClientTimeout)
+        self.totals.append(limits.total)
+        return self.session.request(method, url, **options)  # type: ignore[arg-type]  # aiohttp's own
+
+
+async def test_each_attempt_has_what_is_left_of_the_total(server: Server, session: aiohttp.ClientSession) -> None:
+    server.script(answers(503))
+    recording = Recording(session)
+    limits = aiohttp.ClientTimeout(total=1000)
+    await guard(failure_threshold=100, timeout=None).get(recording, server.url, timeout=limits)  # type: ignore[arg-type]  # as one
+    first, second, third = recording.totals
+    assert first == 1000
+    assert 900 < third < second < 1000  # type: ignore[operator]  # all of them limited
 
 
 async def test_a_wait_longer_than_the_callers_total_is_not_begun(
@@ -309,6 +358,14 @@ async def test_retry_after_has_a_ceiling_too(server: Server, session: aiohttp.Cl
 )
 def test_bodies_that_cannot_be_sent_twice_are_sent_once(body: object, repeatable: bool) -> None:
     assert may_send_again(HttpConfig(), "PUT", {"data": body}) is repeatable
+
+
+def test_a_tracked_upload_is_sent_once() -> None:
+    assert not may_send_again(HttpConfig(), "PUT", {"data": b"x", "upload_tracker": object()})
+
+
+def test_methods_are_known_in_any_case() -> None:
+    assert may_send_again(HttpConfig(), "get", {})
 
 
 async def test_a_generator_is_sent_once_and_json_again(server: Server, session: aiohttp.ClientSession) -> None:
