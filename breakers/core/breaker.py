@@ -10,6 +10,7 @@ from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from math import inf
+from threading import get_ident
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -110,15 +111,14 @@ class CircuitBreaker:
                 self._fail(gate, start, error)
                 raise
         else:
-            loop = get_running_loop()
             queue = gate.queue
-            if queue is None or queue.loop is not loop:
-                queue = gate.queue = queue_for(loop, gate.timeout, clock)
-            task, entries = current_task(loop), queue.entries
+            if queue is None or queue.runner._thread_id != get_ident():
+                queue = gate.queue = queue_for(get_running_loop(), gate.timeout, clock)
+            task, entries = current_task(queue.loop), queue.entries
             if task is None or task in entries:
                 return await self._call_permitted(function, *args, **kwargs)
             cancelling = task.cancelling()
-            entries[task] = start if queue.shared else loop.time()
+            entries[task] = start if queue.shared else queue.loop.time()
             if not queue.armed:
                 queue.arm()
             try:
@@ -145,8 +145,8 @@ class CircuitBreaker:
             gate.latency[gate.bucket] += 1
             machine.streak = 0
             machine.last_success = end
-        elif not machine.pass_success(gate, start, end):
-            self._settle_at(end, Permit(gate.epoch, start), SUCCESS)
+        else:
+            self._succeed(gate, start, end)
         return result
 
     def call_sync(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -171,8 +171,8 @@ class CircuitBreaker:
             gate.latency[gate.bucket] += 1
             machine.streak = 0
             machine.last_success = end
-        elif not machine.pass_success(gate, start, end):
-            self._settle_at(end, Permit(gate.epoch, start), SUCCESS)
+        else:
+            self._succeed(gate, start, end)
         return result
 
     async def _call_permitted(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -210,27 +210,27 @@ class CircuitBreaker:
         return decorate
 
     def __enter__(self) -> CircuitBreaker:
-        guards.push(guards.Guard(self, self.acquire(), None, asynchronous=False))
+        guards.push(self, False, self.acquire(), None)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        held = guards.pop(self, asynchronous=False)
-        if held is not None:
-            self._end(held.permit, None, error)
+        guard = guards.pop(self, False)
+        if guard is not None:
+            self._end(guard[2], None, error)
 
     async def __aenter__(self) -> CircuitBreaker:
         permit, deadline = self._acquire_limited()
-        guards.push(guards.Guard(self, permit, deadline, asynchronous=True))
+        guards.push(self, True, permit, deadline)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        held = guards.pop(self, asynchronous=True)
-        if held is not None:
-            self._end(held.permit, held.deadline, error)
+        guard = guards.pop(self, True)
+        if guard is not None:
+            self._end(guard[2], guard[3], error)
 
     # -- permits -----------------------------------------------------------------------------------------------------
 
@@ -254,16 +254,21 @@ class CircuitBreaker:
         self, permit: Permit, outcome: Outcome, *, error: BaseException | None = None, timed_out: bool = False
     ) -> None:
         """How a permitted call ended; it took from the permit's start until now. Settling twice changes nothing."""
-        machine = self._machine
         now = self._clock()
-        gate = machine.gate
-        # one stretch without a call or a loop, see Gate
-        if outcome is SUCCESS and gate is not None and gate.epoch == permit.epoch and not (permit.settled or timed_out):
+        gate = self._machine.gate
+        # no call between the question and the answer: of two threads that settle one permit only one gets in
+        if gate is not None and gate.epoch == permit.epoch and not (permit.settled or timed_out):
             permit.settled = True
-            if machine.pass_success(gate, permit.started_at, now):
+            if self._pass(gate, permit, outcome, now):
                 return
             permit.settled = False
         self._settle_at(now, permit, outcome, error, timed_out)
+
+    def _pass(self, gate: Gate, permit: Permit, outcome: Outcome, now: float) -> bool:
+        """Settles without the lock; false where that cannot be."""
+        if outcome is SUCCESS:
+            return self._machine.pass_success(gate, permit.started_at, now)
+        return outcome is FAILURE and self._machine.pass_failure(gate, permit.started_at, now)
 
     def judge(self, error: BaseException) -> Outcome:
         """What a call counts as that raised ``error``, by ``ignore`` and ``record``."""
@@ -279,9 +284,15 @@ class CircuitBreaker:
     ) -> None:
         self._step(now, self._machine.settle, permit, outcome, now, error, timed_out)
 
+    def _succeed(self, gate: Gate, start: float, now: float) -> None:
+        """Settles a call that came through ``gate`` and ended well."""
+        if not self._machine.pass_success(gate, start, now):
+            self._settle_at(now, Permit(gate.epoch, start), SUCCESS)
+
     def _fail(self, gate: Gate, start: float, error: BaseException) -> None:
         """Settles a call that came through ``gate`` and raised ``error``."""
-        outcome = self._judgement.of_error(error)
+        judgement = self._judgement
+        outcome = FAILURE if judgement.plain and isinstance(error, Exception) else judgement.of_error(error)
         now = self._clock()
         if outcome is not FAILURE or not self._machine.pass_failure(gate, start, now):
             self._settle_at(now, Permit(gate.epoch, start), outcome, error)

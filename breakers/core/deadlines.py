@@ -25,6 +25,13 @@ def no_task() -> NoReturn:
     raise RuntimeError("a limited call needs to run in a task, which can be cancelled")
 
 
+class _Nowhere:
+    _thread_id = None
+
+
+_NOWHERE = _Nowhere()
+
+
 class DeadlineQueue:
     """The calls of one event loop that have the same limit, oldest first. Used by that loop's thread only.
 
@@ -32,13 +39,20 @@ class DeadlineQueue:
     which the call began. An entry that is gone before its call took it out has struck.
     """
 
-    __slots__ = ("armed", "entries", "limit", "loop", "shared")
+    __slots__ = ("armed", "entries", "limit", "loop", "runner", "shared")
 
     def __init__(self, loop: AbstractEventLoop, limit: float, shared: bool) -> None:
         self.loop = loop
         self.limit = limit
         self.shared = shared
         """The breaker's clock is the loop's clock, so one reading serves both."""
+        self.runner: Any = loop if isinstance(loop, BaseEventLoop) else _NOWHERE
+        """``runner._thread_id == get_ident()`` says that the loop runs in this thread.
+
+        ``asyncio.get_running_loop`` would say so too, but before Python 3.12 it asks the system for the process first,
+        which costs half a guarded call. Loops that are not asyncio's keep their thread to themselves: those are
+        looked up each time.
+        """
         self.entries: dict[Task[Any] | Deadline, float] = {}
         self.armed = False
 

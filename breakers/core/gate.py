@@ -27,8 +27,8 @@ class Gate:
     """
 
     __slots__ = (
-        "bucket", "count_window", "epoch", "high", "latency", "low", "queue", "slow_after", "streak_limit",
-        "time_window", "timeout",
+        "bucket", "count_window", "epoch", "failure_rate", "high", "latency", "low", "minimum_calls", "queue",
+        "slow_after", "slow_rate", "streak_limit", "time_window", "timeout",
     )  # fmt: skip
 
     def __init__(self, epoch: int, config: CircuitBreakerConfig, window: Window | None, latency: list[int]) -> None:
@@ -39,6 +39,9 @@ class Gate:
         self.latency = latency
         """The machine's own; empty until a locked step has counted the first call."""
         self.streak_limit = config.failure_threshold or inf
+        self.minimum_calls = config.minimum_calls
+        self.failure_rate = inf if config.failure_rate_threshold is None else config.failure_rate_threshold
+        self.slow_rate = inf if config.slow_call_rate_threshold is None else config.slow_call_rate_threshold
         self.slow_after = inf if config.slow_call_duration is None else config.slow_call_duration
         # told apart here, because asking for a type would be a call
         self.count_window = window if isinstance(window, CountWindow) else None

@@ -7,7 +7,7 @@ be entered inside another.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Union
 
 from .deadlines import Deadline
 from .states import Permit
@@ -15,30 +15,27 @@ from .states import Permit
 if TYPE_CHECKING:
     from .breaker import CircuitBreaker
 
-
-class Guard(NamedTuple):
-    """One body being guarded."""
-
-    breaker: CircuitBreaker
-    permit: Permit
-    deadline: Deadline | None
-    asynchronous: bool
-
+Guard = tuple["CircuitBreaker", bool, Permit, Deadline | None, Union["Guard", None]]
+"""One body being guarded: breaker, whether by ``async with``, permit, deadline, and the guard around it. A plain tuple,
+because a named one costs more than the rest of entering."""
 
 # one variable for all breakers: contexts keep every variable they have seen alive
-_guards: ContextVar[tuple[Guard, ...]] = ContextVar("breakers_guards", default=())
+_innermost: ContextVar[Guard | None] = ContextVar("breakers_guards", default=None)
 
 
-def push(guard: Guard) -> None:
-    _guards.set((*_guards.get(), guard))
+def push(breaker: CircuitBreaker, asynchronous: bool, permit: Permit, deadline: Deadline | None) -> None:
+    _innermost.set((breaker, asynchronous, permit, deadline, _innermost.get()))
 
 
-def pop(breaker: CircuitBreaker, *, asynchronous: bool) -> Guard | None:
+def pop(breaker: CircuitBreaker, asynchronous: bool) -> Guard | None:
     """The newest body of ``breaker`` in this context; bodies may end in another order than they began."""
-    stack = _guards.get()
-    for place in range(len(stack) - 1, -1, -1):
-        found = stack[place]
-        if found.breaker is breaker and found.asynchronous is asynchronous:
-            _guards.set(stack[:place] + stack[place + 1 :])
-            return found
-    return None
+    guard, inside = _innermost.get(), []
+    while guard is not None and not (guard[0] is breaker and guard[1] is asynchronous):
+        inside.append(guard)
+        guard = guard[4]
+    if guard is not None:
+        around = guard[4]
+        for kept in reversed(inside):
+            around = (*kept[:4], around)
+        _innermost.set(around)
+    return guard

@@ -20,7 +20,7 @@ _STOPPED = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit
 class Judgement:
     """Classes and predicates that tell evidence from noise. A predicate that raises is logged, and decides nothing."""
 
-    __slots__ = ("failure_if", "ignore", "name", "record")
+    __slots__ = ("failure_if", "ignore", "name", "plain", "record")
 
     def __init__(
         self, name: str, ignore: ErrorFilter, record: ErrorFilter, failure_if: Callable[[object], bool] | None
@@ -31,6 +31,8 @@ class Judgement:
         if failure_if is not None and not callable(failure_if):
             raise TypeError(f"failure_if must be callable or None, not {failure_if!r}")
         self.failure_if = failure_if
+        self.plain = self.ignore == () and self.record == (Exception,)
+        """The defaults, which most breakers have: every ``Exception`` is a failure."""
 
     def of_error(self, error: BaseException) -> Outcome:
         """Ignore wins; what is outside ``record`` is a success: the dependency answered."""

@@ -212,21 +212,31 @@ class Machine:
         # one stretch without a call or a loop, see Gate
         if self.gate is not gate or not gate.latency or now >= started_at + gate.slow_after:
             return False
-        if window is not None:
-            if window.failures or window.slow:
+        kept = timed if window is None else window
+        settled = window is not None and window.calls == window.size and window.expires == inf
+        if kept is not None:
+            calls = kept.calls if window is not None and kept.calls == window.size else kept.calls + 1
+            # the locked step judges; without a failure and a slow call in the window there is nothing to judge
+            if (
+                (kept.failures or kept.slow)
+                and calls >= gate.minimum_calls
+                and (kept.failures / calls >= gate.failure_rate or kept.slow / calls >= gate.slow_rate)
+            ):
                 return False
-            if window.calls < window.size:
-                window.calls += 1
-        elif timed is not None:
-            if timed.failures or timed.slow or now >= timed.newest.end:
-                return False
-            timed.newest.calls += 1
-            timed.calls += 1
+            if timed is not None:
+                if now >= timed.until:
+                    return False
+                timed.newest.calls += 1
+            elif window is not None:
+                if window.newest + 1 >= window.expires:
+                    return False
+                window.newest += 1
+            kept.calls = calls
         gate.latency[bucket] += 1
         self.streak = 0
         self.last_success = now
         # a tenth of margin: nothing in this bucket is slow, whatever the rounding
-        if timed is None and (window is None or window.calls == window.size) and HIGHS[bucket] * 1.1 < gate.slow_after:
+        if (kept is None or settled) and HIGHS[bucket] * 1.1 < gate.slow_after:
             gate.bucket = bucket
             gate.low = LOWS[bucket]
             gate.high = HIGHS[bucket]

@@ -25,28 +25,31 @@ class CountWindow:
     bytes whatever its size, and a full one 40 bytes a bad call.
     """
 
-    __slots__ = ("calls", "failures", "newest", "size", "slow")
+    __slots__ = ("calls", "expires", "failed", "failures", "newest", "size", "slow", "slowed")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.calls = 0
         self.newest = 0
-        self.failures: deque[int] = deque()
-        self.slow: deque[int] = deque()
+        self.failed: deque[int] = deque()
+        self.slowed: deque[int] = deque()
+        self.failures = self.slow = 0
+        self.expires = inf
+        """Number of the call that pushes the oldest bad one out."""
 
     def push(self, now: float, failed: bool, slow: bool) -> None:
         self.newest += 1
         if self.calls < self.size:
             self.calls += 1
         if failed:
-            self.failures.append(self.newest)
+            self.failed.append(self.newest)
         if slow:
-            self.slow.append(self.newest)
+            self.slowed.append(self.newest)
         self._forget()
 
     def tally(self, now: float) -> Tally:
         """Counts over the last ``size`` calls; ``now`` matters to time windows only."""
-        return Tally(self.calls, len(self.failures), len(self.slow))
+        return Tally(self.calls, self.failures, self.slow)
 
     def resize(self, size: int) -> None:
         """Shrinking keeps the newest outcomes; growing waits for new ones."""
@@ -56,20 +59,20 @@ class CountWindow:
 
     def _forget(self) -> None:
         oldest = self.newest - self.size
-        for numbers in (self.failures, self.slow):
+        for numbers in (self.failed, self.slowed):
             while numbers and numbers[0] <= oldest:
                 numbers.popleft()
+        self.failures, self.slow = len(self.failed), len(self.slowed)
+        self.expires = min((numbers[0] + self.size for numbers in (self.failed, self.slowed) if numbers), default=inf)
 
 
 class Bucket:
     """Counts of one slice of time."""
 
-    __slots__ = ("calls", "end", "failures", "index", "slow")
+    __slots__ = ("calls", "failures", "index", "slow")
 
-    def __init__(self, index: int, end: float) -> None:
+    def __init__(self, index: int) -> None:
         self.index = index
-        self.end = end
-        """Seconds; a little before the next slice begins, so that no rounding takes a call across."""
         self.calls = self.failures = self.slow = 0
 
 
@@ -79,12 +82,14 @@ class TimeWindow:
     A call is forgotten when it is between ``size`` less one bucket and ``size`` seconds old, never later.
     """
 
-    __slots__ = ("buckets", "calls", "count", "failures", "newest", "size", "slow", "width")
+    __slots__ = ("buckets", "calls", "count", "failures", "newest", "size", "slow", "until", "width")
 
     def __init__(self, size: int) -> None:
         self.buckets: deque[Bucket] = deque()
-        self.newest = Bucket(-1, -inf)
+        self.newest = Bucket(-1)
         self.calls = self.failures = self.slow = 0
+        self.until = -inf
+        """Seconds; before then calls go into the newest bucket, and none expires. A little early for the rounding."""
         self._cut(size)
 
     def push(self, now: float, failed: bool, slow: bool) -> None:
@@ -108,7 +113,7 @@ class TimeWindow:
         """Keeps what the new size still covers, each bucket filed under the time at which it began."""
         width = self.width
         self._cut(size)
-        old, self.buckets = self.buckets, deque()
+        old, self.buckets, self.until = self.buckets, deque(), -inf
         for bucket in old:
             self._file(floor(bucket.index * width / self.width), bucket)
 
@@ -131,10 +136,12 @@ class TimeWindow:
         # a thread may come with a clock reading older than another thread's: it joins the newest bucket
         if not self.buckets or self.newest.index < index:
             self._begin(index)
+            # the next slice begins, and the oldest bucket leaves, at whole multiples of the width
+            self.until = (index + 0.999) * self.width
         return self.newest
 
     def _begin(self, index: int) -> None:
-        self.newest = Bucket(index, (index + 0.999) * self.width)
+        self.newest = Bucket(index)
         self.buckets.append(self.newest)
 
     def _forget(self, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from math import floor
 from typing import Any
@@ -232,6 +233,26 @@ class MachineLaws(RuleBasedStateMachine):
             timed_out = timed_out and outcome is Outcome.FAILURE
             self.breaker.settle(self.given[number], outcome, timed_out=timed_out)
             self.model.settle(number, outcome, self.clock.now, timed_out)
+
+    @rule(took=st.none() | seconds, fails=st.booleans(), times=st.integers(1, 6))
+    def call(self, took: float | None, fails: bool, times: int) -> None:
+        """The whole way of a call, which in a closed circuit takes no lock."""
+
+        def work() -> None:
+            self.clock.advance(took or 0.0)
+            if fails:
+                raise ConnectionError
+
+        for _ in range(times):
+            number = len(self.given)
+            self.given.append(Permit(-1, 0.0))  # numbers are given once
+            self.given[number].settled = True
+            admitted = self.model.acquire(number, self.clock.now)
+            with suppress(ConnectionError, CircuitBreakerOpenError):
+                self.breaker.call_sync(work)
+            if admitted:
+                self.model.expire(self.clock.now)
+                self.model.settle(number, Outcome.FAILURE if fails else Outcome.SUCCESS, self.clock.now, False)
 
     @precondition(lambda self: any(not permit.settled for permit in self.given))
     @rule(outcome=st.sampled_from([Outcome.SUCCESS, Outcome.FAILURE]), newest=st.booleans())

@@ -24,7 +24,7 @@ def test_a_healthy_count_window_of_any_size_costs_nothing() -> None:
     window = CountWindow(2147483647)
     for _ in range(1000):
         window.push(0.0, False, False)
-    assert (len(window.failures), len(window.slow), window.calls) == (0, 0, 1000)
+    assert (len(window.failed), len(window.slowed), window.calls) == (0, 0, 1000)
 
 
 gaps = st.lists(st.floats(0, 40), max_size=40)
