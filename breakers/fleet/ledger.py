@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from uuid import UUID
@@ -127,26 +127,25 @@ class Ledger:
 
     def advance(self, now: datetime) -> list[UUID]:
         """What time alone changes: silence, waits and overrides that end. The instances that became gone."""
-        gone = []
-        for facts in self.instances.values():
-            quiet = now - facts.heard
-            if facts.gone_at is not None or quiet <= SILENT_AFTER:
-                continue
-            if facts.live:
-                self._fall_silent(facts, now)
-            if quiet > GONE_AFTER:
-                self._leave(facts, now)
-                gone.append(facts.identity.id)
+        present = [facts for facts in self.instances.values() if facts.gone_at is None]
+        self._fall_silent([facts for facts in present if facts.live and now - facts.heard > SILENT_AFTER], now)
+        gone = [facts for facts in present if now - facts.heard > GONE_AFTER]
+        for facts in gone:
+            self._leave(facts, now)
         while self._due and self._due[0][0] <= now:
             self.dirty.add(heappop(self._due)[1])
-        return gone
+        return [facts.identity.id for facts in gone]
 
-    def _fall_silent(self, facts: InstanceFacts, now: datetime) -> None:
-        facts.live = False
-        for name, observation in facts.breakers.items():
-            view = self.view(name)
-            view.place(observation, None)
-            self._restate(view, now, now)
+    def _fall_silent(self, quiet: Sequence[InstanceFacts], now: datetime) -> None:
+        """All at once: one by one, the last known state would be that of whoever happens to come last."""
+        fallen: set[str] = set()
+        for facts in quiet:
+            facts.live = False
+            fallen.update(facts.breakers)
+            for name, observation in facts.breakers.items():
+                self.view(name).place(observation, None)
+        for name in fallen:
+            self._restate(self.view(name), now, now)
 
     def sample(self, now: datetime) -> None:
         """Rates and trends; about once a second."""

@@ -245,5 +245,5 @@ class FleetMachine(RuleBasedStateMachine):
             assert row["since"] <= self.scene.now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-FleetMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+FleetMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestFleetLaws = FleetMachine.TestCase

@@ -59,6 +59,15 @@ def test_a_reconnect_brings_no_spike_of_what_happened_meanwhile(scene):
     assert scene.fleet.metrics("bank-api")["successes_total"] == 100_003
 
 
+def test_a_second_reconnect_brings_no_spike_either(scene):
+    one = scene.link().tell()
+    for _ in range(3):
+        one.disconnect().connect().tell(add={"successes": 100_000})
+        scene.wait(20, heartbeats=(one,))
+        traffic(scene, one, 10, successes=3)
+        assert scene.row()["rates"]["calls"] == 3.0
+
+
 def test_without_windows_the_failure_rate_is_of_the_last_minute(scene):
     one = scene.link().tell()
     traffic(scene, one, 30, successes=1, failures=1)

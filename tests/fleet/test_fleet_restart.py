@@ -96,9 +96,11 @@ def test_a_transition_outlives_a_crash_before_the_totals_were_written(live):
 def test_an_instance_that_does_not_come_back_is_silent_and_then_gone(live):
     live.link().tell()
     persist(live)
-    restart(live, after=2)
+    restart(live, after=20)
     assert live.row()["instances"]["closed"] == 1
-    live.wait(16)
+    live.wait(15)
+    assert live.row()["instances"]["closed"] == 1, "that nobody listened was not its silence"
+    live.wait(1)
     assert live.row()["instances"]["silent"] == 1
     live.wait(285)
     assert live.row()["instances"]["total"] == 0

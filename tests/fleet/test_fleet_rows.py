@@ -78,6 +78,14 @@ def test_without_live_instances_the_last_known_state_stays(scene):
     assert scene.row()["state"] == "closed"
 
 
+def test_the_last_known_state_does_not_depend_on_who_falls_silent_first(scene):
+    scene.link().tell(state="open")
+    scene.link().tell()
+    scene.wait(16)
+    assert scene.row()["instances"]["silent"] == 2
+    assert scene.row()["state"] == "open"
+
+
 def test_a_goodbye_counts_at_once_and_a_lost_socket_does_not(scene):
     one, other = scene.link().tell(), scene.link().tell()
     one.disconnect()
