@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install -
 PYTHON ?= python3.11 python3.12 python3.13 python3 python
 CAN := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: help run test check bench
+.PHONY: help run test check bench requirements
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test    the whole suite; says what it skipped and why"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make bench   every benchmark, as ratios"
+	@echo "make requirements   pins what pyproject.toml asks for"
 
 run: $(VENV)/run.stamp
 	@$(BIN)/python -m demo run --port $(PORT)
@@ -28,6 +29,14 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# Pins move only where pyproject.toml asks for it; remove a file first to move them all.
+requirements: $(VENV)/dev.stamp
+	@export UV_CUSTOM_COMPILE_COMMAND="make requirements"; \
+	options="--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet"; \
+	$(BIN)/uv pip compile pyproject.toml --extra django $$options -o requirements.txt >/dev/null && \
+	$(BIN)/uv pip compile pyproject.toml --extra django --group dev -c requirements.txt $$options \
+	  -o requirements-dev.txt >/dev/null
 
 bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m benchmarks
