@@ -19,6 +19,7 @@ from .keeping import kept_secret
 from .processes import POLL, Child, end, start
 
 HOST = "127.0.0.1"
+SERVER = "server"
 INSTANCES = 2
 SERVICES = ("trading_service", "portfolio_service", "market_data_service")
 
@@ -79,14 +80,13 @@ class Supervisor:
 
     def end(self) -> None:
         """Services first, so that they can take their leave of the server. A few seconds at most."""
-        end(reversed(self._children[1:]), patience=4)
+        end([child for child in self._children if child.name != SERVER], patience=4)
         end(self._children, patience=4)
 
 
 def run(var: Path, port: int, announce: Callable[[str], None]) -> int:
     """``make run``: until a signal (0) or until the server ends (1). Raises :class:`Refused`."""
-    var.mkdir(mode=0o700, parents=True, exist_ok=True)  # the database is as secret as the password
-    with (var / "run.lock").open("a+") as lock:
+    with _open_lock(var) as lock:
         _be_the_only_one(lock, port)
         _check_port(port)
         supervisor = Supervisor(var)
@@ -120,6 +120,14 @@ def run_fleet(var: Path, url: str, token: str, announce: Callable[[str], None]) 
         return 0
     finally:
         supervisor.end()
+
+
+def _open_lock(var: Path) -> IO[str]:
+    try:
+        var.mkdir(mode=0o700, parents=True, exist_ok=True)  # the database is as secret as the password
+        return (var / "run.lock").open("a+")
+    except OSError as error:
+        raise Refused(f"{var} cannot be written ({error.strerror}); it keeps database and logs.") from None
 
 
 def _be_the_only_one(lock: IO[str], port: int) -> None:
@@ -165,7 +173,7 @@ def _start_server(supervisor: Supervisor, var: Path, port: int) -> Child:
     if prepared.process.returncode:
         raise Refused(f"The database could not be prepared ({prepared.last_words()}); see {prepared.log}.")
     daphne = ("daphne", "-b", HOST, "-p", str(port), "-v", "0", "tradpal_cb.asgi:application")
-    server = supervisor.start("server", "demo.lifeline", *daphne, **settings)
+    server = supervisor.start(SERVER, "demo.lifeline", *daphne, **settings)
     if not supervisor.wait_for(lambda: server.ended or _healthy(port), 60) or server.ended:
         raise Refused(f"The server did not start ({server.last_words()}); see {server.log}.")
     return server

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.cookiejar
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.parse
@@ -190,6 +192,12 @@ def test_a_taken_port_is_answered_with_a_sentence(run: Run, tmp_path: Path) -> N
     assert demo(tmp_path, "run", "--port", 70000).stderr == "70000 is no port; choose one from 1 to 65535.\n"
 
 
+def test_a_folder_that_cannot_be_written_is_answered_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = demo(tmp_path / "file" / "var", "run", "--port", free_port())
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
+
+
 def test_a_word_to_a_demo_that_does_not_run_is_answered_with_a_sentence(tmp_path: Path) -> None:
     refused = demo(tmp_path, "break", "ledger")
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
@@ -216,6 +224,14 @@ def test_ctrl_c_ends_every_process(run: Run) -> None:
     assert run.process.stdout.read() == ""  # three lines and no more
     assert run.process.stderr is not None
     assert run.process.stderr.read() == ""
+
+
+def test_services_took_their_leave_of_the_server(run: Run) -> None:
+    """Their totals are in the database, and none of them will be missed as silent."""
+    assert run.process.poll() == 0  # the test before this one ended it
+    with contextlib.closing(sqlite3.connect(run.var / "control-plane.sqlite3")) as database:
+        gone = database.execute("select count(*) from breakers_instance where gone_at is not null").fetchone()
+    assert gone == (6,)
 
 
 def test_a_supervisor_that_is_killed_leaves_nothing_behind(run: Run, starter: Starter) -> None:
