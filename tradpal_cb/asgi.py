@@ -16,11 +16,8 @@ from dashboard.consumers import FeedConsumer  # noqa: E402  # needs the app regi
 
 runtime.start()
 
-application = ProtocolTypeRouter(
-    {
-        "http": http,
-        "websocket": URLRouter(
-            [path("ws/agent", AgentConsumer.as_asgi()), path("ws/feed", FeedConsumer.as_asgi())],
-        ),
-    }
-)
+routes = [
+    path("ws/agent", AgentConsumer.as_asgi()),
+    path("ws/feed", FeedConsumer.as_asgi()),  # type: ignore[arg-type]  # Channels routes ASGI applications
+]
+application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(routes)})
