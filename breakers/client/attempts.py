@@ -21,7 +21,7 @@ _ANSWERED = (aiohttp.TooManyRedirects, aiohttp.RedirectClientError)
 _NOT_SENT = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, CircuitBreakerOpenError)
 """Nothing went out: a wrong address, or a breaker further inside that rejected."""
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)
-_DROPPED = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+DROPPED = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 statuses = functools.lru_cache(maxsize=256)(parse_statuses)
 """The set that ``"429,500-599"`` stands for; parsed once."""
@@ -103,7 +103,7 @@ def _end_of(content: aiohttp.StreamReader, timed_out: Callable[[], bool]) -> Bas
         return error
     # aiohttp tells its readers alone of cancellation and of the request's time limit: they are in flight here
     current = sys.exception()
-    if isinstance(current, _DROPPED) or (isinstance(current, TimeoutError) and timed_out()):
+    if isinstance(current, DROPPED) or (isinstance(current, TimeoutError) and timed_out()):
         return current
     return None
 

@@ -55,10 +55,14 @@ def wait_before(http: HttpConfig, attempt: int, ended: ClientResponse | Exceptio
 
     Neither is ever longer than ``max_retry_wait``.
     """
-    if isinstance(ended, ClientResponse):
-        asked = retry_after(ended.headers)
-        if asked is not None:
-            return min(asked, http.max_retry_wait)
+    return wait_after(http, attempt, ended.headers if isinstance(ended, ClientResponse) else None)
+
+
+def wait_after(http: HttpConfig, attempt: int, headers: Mapping[str, str] | None) -> float:
+    """The same by the headers of the response, if there was one."""
+    asked = None if headers is None else retry_after(headers)
+    if asked is not None:
+        return min(asked, http.max_retry_wait)
     state = RetryCallState(_RETRYING, None, (), {})
     state.attempt_number = attempt
     return wait_random_exponential(multiplier=http.retry_backoff, max=http.max_retry_wait)(state)
