@@ -15,7 +15,6 @@ from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
-from rest_framework.views import set_rollback
 
 from breakers.core.errors import ConfigError
 from breakers.problems import AlreadyExists, NotFound, VersionConflict
@@ -36,7 +35,6 @@ def error(code: str, message: str, http_status: int, fields: Mapping[str, str] |
 
 def exception_handler(problem: Exception, context: Mapping[str, Any]) -> Response:
     """Turns whatever a view raised into our one shape; what nobody expected is logged and says nothing of itself."""
-    set_rollback()
     response = _ours(problem) or _framework(problem)
     if response is not None:
         return response

@@ -81,6 +81,16 @@ def test_an_instance_that_has_just_come_is_not_behind(scene, firing):
     assert firing() == [("warning", "config_not_applied")]
 
 
+def test_an_instance_that_comes_back_to_a_config_of_meanwhile_is_not_behind(scene, firing):
+    one = scene.link().tell().disconnect()
+    scene.want("bank-api", failure_threshold=9)
+    scene.wait(60)
+    one.connect().send()
+    assert firing() == []
+    scene.wait(11, heartbeats=(one,))
+    assert firing() == [("warning", "config_not_applied")]
+
+
 def test_a_refused_config_is_a_warning_at_once_and_says_why(scene, firing):
     one = scene.link().tell()
     one.revision = scene.want("bank-api", failure_threshold=9)

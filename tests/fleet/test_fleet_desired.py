@@ -25,6 +25,7 @@ def test_a_registered_breaker_leaves_instances_their_own_config(scene):
 
 
 def test_only_what_changed_after_a_revision_is_told(scene):
+    assert names(scene.fleet.desired_since(1)) == [], "of the revision that it began with, it can tell"
     scene.want("b")
     scene.want("bank-api", failure_threshold=9)
     desired = scene.fleet.desired_since(2)
@@ -75,6 +76,18 @@ def test_a_reset_is_for_whoever_ran_when_it_was_given(scene):
     assert told.age == 1.0
     assert scene.fleet.resets_for(late.id, 0) == ()
     assert scene.fleet.resets_for(uuid4(), 0) == ()
+
+
+def test_who_came_before_a_late_read_but_after_the_command_is_no_target(scene):
+    """The write of another process: the hint was lost, and an instance linked before the next look."""
+    scene.link().tell()
+    given = scene.now
+    scene.wait(1)
+    scene.link().tell()
+    scene.now, now = given, scene.now
+    command = scene.reset()
+    scene.now = now
+    assert scene.fleet.reset_progress(command)["targeted"] == 1
 
 
 def test_a_reset_of_one_instance_is_not_told_to_others(scene):

@@ -129,10 +129,15 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from((1, 4, 14, 16, 301)))
     def time_passes(self, seconds: int) -> None:
-        self.scene.wait(seconds if seconds < 20 else 1)
+        for _ in range(min(seconds, 20)):
+            self.scene.wait(1)
+            self._age()
         if seconds > 20:
-            self.scene.now += timedelta(seconds=300)
+            self.scene.now += timedelta(seconds=seconds - 20)
             self.scene.fleet.tick(self.scene.now)
+            self._age()
+
+    def _age(self) -> None:
         for model in self.models.values():
             model.gone = model.gone or self.scene.now - model.heard > timedelta(seconds=300)
         self._remember()

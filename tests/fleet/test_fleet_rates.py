@@ -59,6 +59,14 @@ def test_a_reconnect_brings_no_spike_of_what_happened_meanwhile(scene):
     assert scene.fleet.metrics("bank-api")["successes_total"] == 100_003
 
 
+def test_latency_that_is_told_again_counts_once(scene):
+    one = scene.link()
+    for buckets in ({"40": 5, "50": 1}, {"40": 3}, {"40": 5, "50": 1}):
+        one.latency["bank-api"] = buckets
+        one.tell(add={"successes": 1})
+    assert scene.fleet.metrics("bank-api")["latency"]["counts"] == {40: 5, 50: 1}
+
+
 def test_a_second_reconnect_brings_no_spike_either(scene):
     one = scene.link().tell()
     for _ in range(3):

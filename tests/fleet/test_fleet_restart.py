@@ -90,7 +90,19 @@ def test_a_transition_outlives_a_crash_before_the_totals_were_written(live):
     persist(live)
     opened(live, one)
     restart(live, after=2)
-    assert live.row()["state"] == "open"
+    assert (live.row()["state"], live.row()["instances"]["open"]) == ("open", 1)
+
+
+def test_what_a_link_told_before_the_past_was_read_outranks_it(live):
+    one = live.link().tell()
+    opened(live, one)
+    persist(live)
+    live.fleet = Fleet(lambda: live.now)
+    one.epochs["bank-api"] = 5
+    one.connect().tell(state="closed", add={"successes": 1})
+    live.fleet.synchronise()
+    assert (live.row()["state"], live.row()["instances"]["closed"]) == ("closed", 1)
+    assert live.fleet.metrics("bank-api")["successes_total"] == 1
 
 
 def test_an_instance_that_does_not_come_back_is_silent_and_then_gone(live):

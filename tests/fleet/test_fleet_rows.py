@@ -167,6 +167,32 @@ def test_retry_at_is_the_earliest_of_the_open_instances(scene):
     assert scene.row()["retry_at"] == iso(scene.now + timedelta(seconds=10))
 
 
+def test_a_new_opening_has_a_new_wait(scene):
+    one = scene.link().tell(state="open", retry_in=30.0)
+    scene.wait(20, heartbeats=(one,))
+    one.tell(state="half_open")
+    assert scene.row()["retry_at"] is None
+    one.tell(state="open", retry_in=10.1)
+    assert scene.row()["retry_at"] == iso(scene.now + timedelta(seconds=10.1))
+
+
+def test_the_wait_of_an_instance_that_is_open_is_not_the_fleets_while_none_is_live(scene):
+    lost = scene.link().tell(state="open", retry_in=5.0)
+    scene.wait(20)
+    assert (scene.row()["state"], scene.row()["retry_at"], scene.row()["ready_to_probe"]) == ("open", None, False)
+    assert lost.id
+
+
+def test_a_wait_that_is_told_anew_with_the_delay_of_the_way_stays(scene):
+    one = scene.link().tell(state="open", retry_in=30.0)
+    before = scene.row()["retry_at"]
+    scene.now += timedelta(seconds=1)
+    one.tell(state="open", retry_in=29.1)
+    assert scene.row()["retry_at"] == before
+    one.tell(state="open", retry_in=10.0)
+    assert scene.row()["retry_at"] == iso(scene.now + timedelta(seconds=10)), "the wait was edited"
+
+
 def test_open_past_its_wait_is_ready_to_probe(scene):
     one, other = scene.link().tell(state="open", retry_in=5.0), scene.link().tell(state="open", retry_in=9.0)
     scene.wait(8, heartbeats=(one, other))
@@ -193,6 +219,8 @@ def test_the_cause_is_of_the_newest_transition_into_the_state(scene):
     other.move("open", cause="second")
     assert scene.row()["cause"] == "second"
     one.move("closed", cause="reset by alice")
+    assert scene.row()["cause"] == "second"
+    scene.link().move("open", ago=(30.0,), cause="told late").goodbye()
     assert scene.row()["cause"] == "second"
     other.move("closed", cause="probes succeeded")
     assert scene.row()["cause"] == "probes succeeded"

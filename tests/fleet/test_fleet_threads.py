@@ -16,7 +16,8 @@ def test_threads_lose_no_count_and_readers_see_whole_rows(scene):
             linked.send(
                 linked.status("bank-api", "open", {"successes": 1}), linked.status("b", "closed", {"failures": 1})
             )
-            linked.send(linked.status("bank-api", "closed", {"rejected": 1}))
+            linked.tell("bank-api", "closed", add={"rejected": 1})
+            scene.fleet.tick(scene.now)
 
     def look():
         seen, rows = 0, {}
@@ -26,7 +27,6 @@ def test_threads_lose_no_count_and_readers_see_whole_rows(scene):
             for row in rows.values():
                 counts = row["instances"]
                 assert counts["total"] == sum(counts[key] for key in ("closed", "half_open", "open", "silent"))
-            scene.fleet.tick(scene.now)
             assert scene.fleet.summary()["total"] == 2
         _, changed, _ = scene.fleet.changed_since(seen)
         return rows | {name: scene.fleet.row(name) for name in changed}
