@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, F, Max, QuerySet, Window
+from django.db.models import Count, F, Max, QuerySet, Subquery, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from breakers.core.states import CircuitBreakerState
 from breakers.models import (
+    ApiKey,
     BreakerConfig,
     BreakerRecord,
     ConfigChange,
@@ -49,7 +50,9 @@ __all__ = [
     "latest_states",
     "newest",
     "recorded_sequence",
+    "revoked_keys",
     "transition_totals",
+    "versions",
 ]
 
 RESET_LIFETIME: Final = timedelta(seconds=60)
@@ -107,6 +110,11 @@ def recorded_sequence(instance: UUID) -> int:
     return found["highest"] or 0
 
 
+def revoked_keys(ids: Iterable[int]) -> set[int]:
+    """Those of the keys that no longer open anything."""
+    return set(ApiKey.objects.filter(pk__in=list(ids)).exclude(revoked_at=None).values_list("pk", flat=True))
+
+
 def history(
     name: str | None = None,
     *,
@@ -151,6 +159,19 @@ def changes(
         "at__lte": until,
     }
     return ConfigChange.objects.filter(**_given(wanted)).order_by("-revision")
+
+
+def versions(name: str) -> QuerySet[ConfigChange]:
+    """One change for each version of the breaker that exists under this name, newest first; ``after`` is its config.
+
+    A name that was deleted and taken again begins anew: what stood before is not among its versions.
+    """
+    standing = BreakerConfig.objects.filter(name=name).values("version")
+    begins = (ConfigChange.Kind.CREATED, ConfigChange.Kind.REGISTERED)
+    begun = ConfigChange.objects.filter(breaker=name, kind__in=begins).order_by("-revision").values("revision")[:1]
+    return changes(name).filter(
+        kind__in=(*begins, ConfigChange.Kind.EDITED), revision__gte=Subquery(begun), version__lte=Subquery(standing)
+    )
 
 
 def _given(wanted: Mapping[str, object]) -> dict[str, object]:

@@ -67,14 +67,14 @@ class ServiceProcess:
         self._process.kill()
         self._finish()
 
-    def end(self) -> None:
-        """Lets it end by itself, as a program does; kills it after 10 s. Again: nothing."""
+    def end(self) -> int:
+        """Lets it end by itself, as a program does, and returns its code; kills it after 10 s. Again: the same code."""
         assert self._process.stdin is not None
         if not self._process.stdin.closed:
             self._process.stdin.close()
-        self._finish()
+        return self._finish()
 
-    def _finish(self) -> None:
+    def _finish(self) -> int:
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -83,3 +83,4 @@ class ServiceProcess:
         for pipe in (self._process.stdin, self._process.stdout, self._log):
             if pipe is not None and not pipe.closed:
                 pipe.close()
+        return self._process.wait()

@@ -6,7 +6,9 @@ See :class:`tests.programs.ServiceProcess`, which talks to it.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import socket
 import sys
 import threading
 import time
@@ -114,8 +116,21 @@ def fork(name: str, failures: int) -> int:
     return child
 
 
+def multiprocess(name: str, failures: int) -> int | None:
+    """Exit code of a child of ``multiprocessing`` that makes ``failures`` failing calls and ends."""
+    child = multiprocessing.get_context("fork").Process(target=call, args=(name, failures))
+    child.start()
+    child.join(20)
+    return child.exitcode
+
+
+def lose_the_name_server() -> None:
+    """From now on it does not answer for a minute."""
+    socket.getaddrinfo = lambda *_, **__: time.sleep(60)  # type: ignore[assignment]  # nobody gets to see the answer
+
+
 COMMANDS = {f.__name__: f for f in (call, breaker, connect, close, status, state, config, metrics, counted, storm,
-                                    storming, fork)}  # fmt: skip
+                                    storming, fork, multiprocess, lose_the_name_server)}  # fmt: skip
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ class CloseCode(NamedTuple):
 
 MALFORMED: Final = CloseCode(4400, "that is no message of this protocol")
 OUT_OF_ORDER: Final = CloseCode(4402, "that message has no place here")
+REVOKED: Final = CloseCode(4403, "the key was revoked")
 LAGGING: Final = CloseCode(4408, "what was sent was not confirmed for a minute")
 SUPERSEDED: Final = CloseCode(4409, "a newer link of the same instance has taken over")
 FLOODING: Final = CloseCode(4429, "too many messages")

@@ -53,6 +53,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
         if self._protocol is not None:
             self._protocol.failByDrop = False  # an oversized message is answered with 1009, not with silence
         self._link: AgentLink | None = None
+        self._key = 0
         self._closed = False
         self._allowance, self._refilled_at = BURST, time.monotonic()
         try:
@@ -76,12 +77,12 @@ class AgentConsumer(AsyncWebsocketConsumer):
     async def _admit(self) -> None:
         """By key alone: cookies say nothing here."""
         try:
-            allowed = await _in_thread(_is_agent, dict(self.scope["headers"]).get(b"authorization", b""))
+            self._key = await _in_thread(_agent_key, dict(self.scope["headers"]).get(b"authorization", b""))
         except DatabaseError:  # not a refusal: that would stop the agent for good
             await self.accept()
             await self._dismiss(BUSY)
             return
-        if allowed:
+        if self._key:
             await self.accept()
         else:
             self._closed = True
@@ -124,7 +125,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
         if not 0 < fleet.revision >= hello.revision:  # we have just begun, are behind, or its database was not ours
             await _in_thread(fleet.synchronise)
         fleet.connect(identity, datetime.now(UTC))
-        link = self._link = AgentLink(identity, names, self._send_text, self._dismiss)
+        link = self._link = AgentLink(identity, names, self._send_text, self._dismiss, self._key)
         await hub.join(link)
         writer.note(identity, hello.registrations)
         await self._say(Welcome(server=writer.server, now=time.time()))
@@ -176,10 +177,12 @@ class AgentConsumer(AsyncWebsocketConsumer):
             await self.base_send({"type": "websocket.close", "code": why.code, "reason": why.reason})
 
 
-def _is_agent(authorization: bytes) -> bool:
+def _agent_key(authorization: bytes) -> int:
+    """Id of the key; 0 for one that does not open this door."""
     scheme, _, secret = authorization.decode("latin-1").partition(" ")
     try:
-        return scheme.lower() == "bearer" and authenticate_key(secret.strip(), "agent") is not None
+        key = authenticate_key(secret.strip(), "agent") if scheme.lower() == "bearer" else None
+        return 0 if key is None else key.pk
     finally:
         close_old_connections()
 

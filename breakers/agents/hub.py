@@ -16,12 +16,13 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from breakers import selectors
 from breakers.core.wire import Desired, ResetCommand
 from breakers.fleet import fleet
 from breakers.models import InstanceIdentity
 
 from . import messages
-from .codes import LAGGING, SUPERSEDED, CloseCode
+from .codes import LAGGING, REVOKED, SUPERSEDED, CloseCode
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,10 @@ class AgentLink:
         names: Iterable[str],
         send: Callable[[str], Awaitable[None]],
         close: Callable[[CloseCode], Awaitable[None]],
+        key: int,
     ) -> None:
         self.identity, self.names = identity, set(names)
+        self.key = key
         self.send, self.close = send, close
         self.loop = asyncio.get_running_loop()
         self.reported = 0
@@ -120,6 +123,16 @@ class Hub:
             self._scheduled |= loops
         for loop in loops:
             self.run(loop, partial(self._deliver, loop))
+
+    def dismiss_revoked(self) -> None:
+        """Sends away whose key was revoked since it came. One query; any thread with a database connection."""
+        links = self.links()
+        if not links:
+            return
+        revoked = selectors.revoked_keys({link.key for link in links})
+        for link in links:
+            if link.key in revoked:
+                self.run(link.loop, partial(link.close, REVOKED))
 
     def run(self, loop: asyncio.AbstractEventLoop, act: Callable[[], Awaitable[None]]) -> None:
         """Runs ``act`` on ``loop``. Any thread."""

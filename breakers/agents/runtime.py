@@ -31,9 +31,33 @@ TICK: Final = 1.0
 LOOK: Final = 2.0
 """Seconds between two looks at the database where no hint came: a lost one costs no more."""
 KEEP: Final = 10.0
-"""Seconds between two writes of totals."""
+"""Seconds between two writes of totals, and between two looks at whether keys were revoked."""
 FLUSH: Final = 5.0
 _AGAIN: Final = 1.0
+
+
+class _Chore:
+    """Something to do every ``period`` seconds. Trouble with it is said once, and is not the others'."""
+
+    def __init__(self, act: Callable[[], None], period: float) -> None:
+        self._act, self._period = act, period
+        self._trouble = False
+        self.due = 0.0
+
+    def do_if_due(self, now: float) -> None:
+        if now < self.due:
+            return
+        self.due = now + self._period
+        try:
+            self._act()
+        except Exception as error:
+            if isinstance(error, DatabaseError):
+                connection.close()
+            level = logging.DEBUG if self._trouble else logging.ERROR
+            logger.log(level, "The control plane is in trouble", exc_info=True)
+            self._trouble = True
+        else:
+            self._trouble = False
 
 
 class ControlPlane:
@@ -44,7 +68,6 @@ class ControlPlane:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
-        self._trouble = False
         self._published = 0
 
     def start(self) -> None:
@@ -73,50 +96,31 @@ class ControlPlane:
         writer.stop(FLUSH)
 
     def _run(self) -> None:
-        look = tick = keep = time.monotonic()
+        chores = [_Chore(self._synchronise, LOOK), _Chore(self._tick, TICK), _Chore(self._keep, KEEP)]
         try:
             while not self._stopping.is_set():
-                now = time.monotonic()
-                if self._woken.is_set() or now >= look:
+                if self._woken.is_set():
                     self._woken.clear()
-                    self._guarded(self._synchronise)
-                    look = now + LOOK
-                if now >= tick:
-                    gone = self._guarded(self._tick)
-                    tick = now + TICK
-                    if gone or now >= keep:
-                        writer.persist()
-                        keep = now + KEEP
-                self._woken.wait(max(0.0, min(look, tick) - time.monotonic()))
+                    chores[0].due = 0.0
+                for chore in chores:
+                    chore.do_if_due(time.monotonic())
+                self._woken.wait(max(0.0, min(chore.due for chore in chores) - time.monotonic()))
         finally:
             connection.close()
 
-    def _synchronise(self) -> bool:
+    def _synchronise(self) -> None:
         if fleet.synchronise() != self._published:  # also where a view has synchronised before us
             self._published = fleet.revision
             hub.publish()
         close_old_connections()
-        return False
 
-    def _tick(self) -> bool:
-        """Whether an instance is gone."""
-        return bool(fleet.tick(timezone.now()))
+    def _tick(self) -> None:
+        if fleet.tick(timezone.now()):  # somebody is gone
+            writer.persist()
 
-    def _guarded(self, act: Callable[[], bool]) -> bool:
-        """Trouble is said once and must not end the thread."""
-        try:
-            answer = act()
-        except Exception as error:
-            if isinstance(error, DatabaseError):
-                connection.close()
-            logger.log(
-                logging.DEBUG if self._trouble else logging.ERROR, "The control plane is in trouble", exc_info=True
-            )
-            self._trouble = True
-            return False
-        else:
-            self._trouble = False
-            return answer
+    def _keep(self) -> None:
+        writer.persist()
+        hub.dismiss_revoked()
 
     def _listen(self) -> None:
         """Hints of other processes, over Redis."""

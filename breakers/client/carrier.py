@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
@@ -164,6 +165,7 @@ class Link:
         self._wake, self._closing = asyncio.Event(), asyncio.Event()
         self._task = asyncio.ensure_future(self._keep_linked(settling))
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(_DaemonThreads())
         self._woken()  # for whoever poked before there was a loop
         await self._task
 
@@ -232,6 +234,22 @@ class Link:
             self._connected, self._since = False, datetime.now(UTC)
         if self._backoff.lost():
             self._faults.forget()
+
+
+class _DaemonThreads(ThreadPoolExecutor):
+    """Where names are resolved: one daemon thread each time. The end of the interpreter would wait for any other."""
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]  # the base class's, whatever its generics
+        future: Future[object] = Future()
+        threading.Thread(target=self._work, args=(future, fn, args, kwargs), name="breakers-dns", daemon=True).start()
+        return future
+
+    @staticmethod
+    def _work(future, fn, args, kwargs) -> None:  # type: ignore[no-untyped-def]  # what submit was given
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
 
 
 def _descriptor(socket: aiohttp.ClientWebSocketResponse) -> int | None:

@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from importlib import metadata
+from multiprocessing import util as multiprocessing_util
 from pathlib import Path
 
 from breakers.core import registry as core
@@ -117,3 +118,7 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_after_fork)
+    # multiprocessing's children end without atexit
+    multiprocessing_util.register_after_fork(
+        _links, lambda _: multiprocessing_util.Finalize(None, _close_all, exitpriority=0)
+    )

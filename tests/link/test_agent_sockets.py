@@ -73,9 +73,9 @@ class Agent:
         assert isinstance(await self.hear(), Welcome)
         return await self.hear_until(Desired)  # type: ignore[no-any-return]  # that is what it waits for
 
-    async def farewell(self) -> tuple[int, str]:
+    async def farewell(self, within: float = 10) -> tuple[int, str]:
         """The close code and reason; whatever else comes before is passed over."""
-        while (heard := await self.socket.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT:
+        while (heard := await self.socket.receive(timeout=within)).type is aiohttp.WSMsgType.TEXT:
             pass
         assert heard.type is aiohttp.WSMsgType.CLOSE, heard
         return heard.data, heard.extra or ""
@@ -124,17 +124,18 @@ async def test_only_a_key_opens(shared_server: ServerProcess, headers: dict[str,
     assert refused.value.status == 403
 
 
-async def test_a_revoked_key_opens_no_longer(shared_server: ServerProcess) -> None:
+async def test_a_revoked_key_opens_no_longer_and_who_came_with_it_must_go(shared_server: ServerProcess) -> None:
     token = shared_server.create_key("soon revoked", "agent")
     async with agent_of(shared_server, token) as agent:
         await agent.greet()
-    shared_server.python(
-        "from breakers import services\n"
-        "services.api_key_revoke(name='soon revoked', by=services.Actor('system', 'test'))"
-    )
-    with pytest.raises(aiohttp.WSServerHandshakeError):
-        async with agent_of(shared_server, token):
-            pass
+        shared_server.python(
+            "from breakers import services\n"
+            "services.api_key_revoke(name='soon revoked', by=services.Actor('system', 'test'))"
+        )
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            async with agent_of(shared_server, token):
+                pass
+        assert await agent.farewell(within=15) == (4403, "the key was revoked")
 
 
 # --- the conversation ---------------------------------------------------------------------------------------------

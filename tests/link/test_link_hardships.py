@@ -163,6 +163,25 @@ def test_a_database_that_was_put_back_is_believed_and_edits_arrive_again(
     eventually(lambda: service.ask("config", name="restored")["failure_threshold"] == 5)
 
 
+def test_a_child_of_multiprocessing_says_goodbye_and_what_it_counted(
+    shared_server: ServerProcess, start_service: Start
+) -> None:
+    service = start_service(shared_server, "multiprocessing_service")
+    service.ask("breaker", name="multiprocessed", failure_threshold=0)
+    service.ask("call", name="multiprocessed", times=2)
+    assert service.ask("multiprocess", name="multiprocessed", failures=5) == 0
+    eventually(lambda: _failures(shared_server, "multiprocessed") == 7)
+    assert shared_server.request("GET", "/circuit-breakers/multiprocessed")[1]["instances"]["total"] == 1
+
+
+def test_a_program_ends_though_the_name_server_does_not_answer() -> None:
+    with ServiceProcess() as service:
+        service.ask("lose_the_name_server")
+        service.ask("connect", service="lost", url="http://nowhere.invalid:1", token="tpcb_any")
+        service.ask("call", name="lost", times=1, ok=True)
+        assert service.end() == 0
+
+
 # --- implicit and explicit links ----------------------------------------------------------------------------------
 
 

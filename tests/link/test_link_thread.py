@@ -184,6 +184,9 @@ async def test_a_transition_does_not_wait_for_the_interval(plane: ControlPlane, 
     service.flap(2)
     told = await asyncio.wait_for(visit.hear_report(lambda report: report.transitions), 2)
     assert [transition.sequence for transition in told.transitions] == [1, 2]
+    service.flap(2)
+    told = await asyncio.wait_for(visit.hear_report(lambda report: report.transitions), 2)
+    assert [transition.sequence for transition in told.transitions] == [3, 4]
 
 
 async def test_a_config_that_cannot_be_is_refused_with_the_reason(plane: ControlPlane, service: Service) -> None:
@@ -311,6 +314,18 @@ async def test_closing_reports_what_is_left_and_waits_for_the_farewell(plane: Co
     assert service.link.status().queued == 0
 
 
+async def test_closing_reports_counts_whose_interval_has_not_come(plane: ControlPlane, service: Service) -> None:
+    visit = await plane.visit()
+    await visit.welcome(interval=60.0, heartbeat=60.0)
+    await visit.hear_report(lambda report: report.breakers)
+    service.breaker.call_sync(int)
+    closing = asyncio.ensure_future(service.close())
+    await visit.hear_report(lambda report: counts(report) == 1)
+    assert isinstance(await visit.hear(), Goodbye)
+    await visit.say(Farewell())
+    await closing
+
+
 async def test_closing_does_not_wait_long_for_a_server_that_does_not_answer(
     plane: ControlPlane, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +334,17 @@ async def test_closing_does_not_wait_long_for_a_server_that_does_not_answer(
     await visit.welcome()
     await service.close()
     await soon(lambda: service.link.ended, within=5)
+
+
+async def test_closing_tries_a_server_that_is_away_once_more_and_no_longer(
+    plane: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("breakers.client.carrier.FLUSH", 60.0)
+    plane.status = 503
+    service = Service(plane.url)
+    await soon(lambda: plane.knocks)
+    await asyncio.wait_for(service.close(), 10)
+    assert service.link.ended
 
 
 async def test_closing_before_the_link_stands_still_says_what_there_is(plane: Any) -> None:
