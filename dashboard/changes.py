@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import islice
 
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.db.models.functions import TruncMinute
 from django.urls import reverse
 
@@ -17,7 +16,7 @@ from breakers.fleet.events import change_event
 from breakers.models import ConfigChange, StateChange
 
 from .verdict import WORDS, Kind
-from .words import clock
+from .words import clock, moment
 
 TOGETHER = timedelta(seconds=30)
 """The same change of one breaker on several instances within this time reads as one."""
@@ -41,6 +40,17 @@ class Entry:
     instance: str = ""
     actor: str = ""
     count: int = 1
+    told: bool = True
+    """Registrations are recorded, but are no news."""
+
+    @property
+    def place(self) -> tuple[datetime, str, int]:
+        """In the list of both tables, the newest the highest."""
+        return self.at, self.key[0], int(self.key[1:])
+
+    @property
+    def cursor(self) -> str:
+        return f"{self.at_iso} {self.key}"
 
     @property
     def time(self) -> str:
@@ -71,30 +81,54 @@ def of_transition(row: StateChange) -> Entry:
 
 def of_change(row: ConfigChange) -> Entry:
     kind, text = _ICONS.get(row.kind, "config"), change_event(row)["text"].replace(" -> ", " → ")
-    return Entry(f"c{row.pk}", row.at, kind, row.breaker, text, actor=row.actor)
+    return Entry(f"c{row.pk}", row.at, kind, row.breaker, text, actor=row.actor, told=row.kind != "registered")
 
 
-def newest(
-    count: int,
-    *,
-    name: str | None = None,
-    what: str = "",
-    before: datetime | None = None,
-    spare_registrations: bool = False,
-) -> list[Entry]:
-    """The newest ``count`` up to ``before``; ``what`` keeps ``transitions`` or ``actions`` only. Two queries."""
-    transitions = [] if what == "actions" else selectors.history(name, until=before)[:count]
-    actions = selectors.changes(name, until=before).order_by("-at", "-id")
-    if spare_registrations:
-        actions = actions.exclude(kind=ConfigChange.Kind.REGISTERED)
-    told = [] if what == "transitions" else actions[:count]
-    found = [*map(of_transition, transitions), *map(of_change, told)]
-    return sorted(found, key=lambda entry: entry.at, reverse=True)[:count]
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The place after an entry in the list of both tables: by time, then by key. Written ``ISO KEY``."""
+
+    at: datetime
+    key: str
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor | None:
+        """``None`` for what is none: a bookmark never fails."""
+        at, _, key = text.rpartition(" ")
+        try:
+            found = moment(at)
+        except ValueError:
+            return None
+        valid = (
+            found is not None
+            and found.tzinfo is not None
+            and key[:1] in ("c", "t")
+            and key[1:].isdecimal()
+            and len(key) <= 18
+        )
+        return cls(found, key) if found is not None and valid else None
+
+    def after(self, table: str) -> Q:
+        """The rows of one table, ``c`` or ``t``, that come later in the list."""
+        mine, number = self.key[0], int(self.key[1:])
+        here = Q(pk__lt=number) if table == mine else Q() if table < mine else Q(pk__in=())
+        return Q(at__lt=self.at) | (Q(at=self.at) & here)
+
+
+def newest(count: int, *, name: str | None = None, what: str = "", after: Cursor | None = None) -> list[Entry]:
+    """The first ``count`` after a cursor; ``what`` keeps ``transitions`` or ``actions`` only. Two queries."""
+    transitions, actions = selectors.history(name), selectors.changes(name).order_by("-at", "-id")
+    if after is not None:
+        transitions, actions = transitions.filter(after.after("t")), actions.filter(after.after("c"))
+    found = [] if what == "actions" else [of_transition(row) for row in transitions[:count]]
+    found += [] if what == "transitions" else [of_change(row) for row in actions[:count]]
+    return sorted(found, key=lambda entry: entry.place, reverse=True)[:count]
 
 
 def latest(count: int) -> list[Entry]:
     """For the overview: what many instances did together is one entry that says on how many."""
-    return list(islice(_together(newest(SCAN, spare_registrations=True)), count))
+    told = [entry for entry in newest(SCAN) if entry.told]
+    return _together(told)[:count]
 
 
 def _together(entries: Iterable[Entry]) -> list[Entry]:

@@ -78,7 +78,11 @@ def bar(row: Row) -> tuple[str, str, bool]:
     """Length of the failure rate, a mark at the limit (empty without one), and whether that is reached."""
     rate, limit = row["failure_rate"] or 0.0, row["limit"]
     over = limit is not None and rate >= limit
-    return tenths(rate * BAR), "" if limit is None else f"M{tenths(limit * BAR)} 0v12", over or kind_of(row) is Kind.OPEN
+    return (
+        tenths(rate * BAR),
+        "" if limit is None else f"M{tenths(limit * BAR)} 0v12",
+        over or kind_of(row) is Kind.OPEN,
+    )
 
 
 def spark(trend: Sequence[float | None]) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -24,7 +24,7 @@ from .filters import Filter
 from .lanes import swimlane
 from .page import readable, show
 from .verdict import needs_attention, verdict, worst_first
-from .words import duration, elapsed, limit, moment, plural
+from .words import duration, elapsed, limit, plural
 
 LATEST = 8
 HISTORY = 20
@@ -132,19 +132,12 @@ def alerts(request: HttpRequest) -> HttpResponse:
 def events(request: HttpRequest) -> HttpResponse:
     """Transitions, operator actions and config changes in one list; ``before`` turns the page."""
     name, what = request.GET.get("breaker", "").strip(), request.GET.get("what", "")
-    found = changes.newest(EVENTS, name=name or None, what=what, before=_moment(request.GET.get("before", "")))
-    older = found[-1].at_iso if len(found) == EVENTS else ""
+    found = changes.newest(
+        EVENTS, name=name or None, what=what, after=changes.Cursor.parse(request.GET.get("before", ""))
+    )
+    older = found[-1].cursor if len(found) == EVENTS else ""
     context = {"entries": found, "name": name, "what": what, "older": older}
     return show(request, "dashboard/events.html", "events", "Events", **context)
-
-
-def _moment(text: str) -> datetime | None:
-    """An aware moment of a query; nonsense is none."""
-    try:
-        found = moment(text)
-    except ValueError:
-        return None
-    return found if found is not None and found.tzinfo is not None else None
 
 
 @require_safe

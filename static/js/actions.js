@@ -1,18 +1,16 @@
-// What a click asks for: a dialog, then a pending button; what happened is what the server and the instances say.
-import { byId, toast } from "./page.js";
+// What a click asks for. What became of it is what the server and the instances say.
+import { byId, on, part, say, toast } from "./page.js";
 import { affected, kindOf, WORDS } from "./verdict.js";
 import { count, limit, percent, plural } from "./words.js";
 
-const PATIENCE = 60000; // a reset lives this long; who has not confirmed by then gives no answer
+const PATIENCE = 60000; // a reset lives this long
 
-/** Wires every button.act of the page. `rowOf(name)` is the row as last heard, or null. Returns the event listener. */
+/** Wires every button.act; `rowOf(name)` is the row as last heard, or null. */
 export function actions(rowOf) {
-  const resets = new Map(); // command -> { name, line, button, progress }
+  const resets = new Map(); // by command
 
   async function send(url, fields) {
-    const form = byId("act");
-    const body = new FormData();
-    body.set("csrfmiddlewaretoken", form.elements.csrfmiddlewaretoken.value);
+    const body = new FormData(byId("act"));
     for (const [name, value] of Object.entries(fields)) body.set(name, value);
     try {
       const answer = await fetch(url, { method: "POST", headers: { Accept: "application/json" }, body });
@@ -24,12 +22,12 @@ export function actions(rowOf) {
   }
 
   function confirm(dialog, parts) {
-    for (const [part, text] of Object.entries(parts)) dialog.querySelector(`[data-part=${part}]`).textContent = text;
-    dialog.querySelector("form").reset();
+    for (const [name, text] of Object.entries(parts)) say(part(dialog, `[data-part=${name}]`), text);
+    part(dialog, "form").reset();
     dialog.returnValue = "cancel";
     dialog.showModal();
     return new Promise((done) => {
-      dialog.addEventListener("close", () => done(dialog.returnValue === "go" ? dialog.querySelector("form") : null), { once: true });
+      on(dialog, "close", () => done(dialog.returnValue === "go" ? part(dialog, "form") : null), { once: true });
     });
   }
 
@@ -90,7 +88,7 @@ export function actions(rowOf) {
     toast(answer.message, answer.ok ? "success" : "error");
   }
 
-  document.addEventListener("click", (event) => {
+  on(document, "click", (event) => {
     const button = event.target.closest("button.act");
     if (!button || button.disabled) return;
     event.preventDefault();

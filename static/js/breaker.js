@@ -1,7 +1,7 @@
 // One breaker: its facts as they are heard. The tables stand as served.
 import { actions } from "./actions.js";
-import { byId, say, start } from "./page.js";
-import { texts } from "./rows.js";
+import { byId, icon, part, put, say, start } from "./page.js";
+import { aim, texts } from "./rows.js";
 import { spark } from "./shapes.js";
 import { kindOf } from "./verdict.js";
 import { duration, elapsed } from "./words.js";
@@ -18,14 +18,11 @@ function paint(rows) {
   place.dataset.since = row.since ?? "";
   const words = texts(row);
   for (const cell of place.querySelectorAll("[data-cell]")) say(cell, words[cell.dataset.cell]);
-  place.querySelector(".badge use").setAttribute("href", `#i-${kind}`);
+  icon(part(place, ".badge"), kind);
   const [line, area] = spark(row.trend);
-  place.querySelector(".chart .line").setAttribute("d", line);
-  place.querySelector(".chart .area").setAttribute("d", area);
-  const button = place.querySelector(".page-head .act");
-  say(button, row.override ? "Release" : "Reset");
-  button.value = `${row.name} ${row.version}`;
-  button.setAttribute("formaction", row.override ? "/dashboard/release" : "/dashboard/reset");
+  put(part(place, ".chart .line"), "d", line);
+  put(part(place, ".chart .area"), "d", area);
+  aim(part(place, ".page-head .act"), row);
 }
 
 function probe(now) {

@@ -1,4 +1,4 @@
-// The connection, honestly: one socket, a fresh snapshot after every doubt, and a word for each way to be out of touch.
+// The connection, honestly: one socket, a snapshot after every doubt, a word for each way to be out of touch.
 
 const STALE = 15;
 const LAGGING = 2;
@@ -10,7 +10,7 @@ const SIGNED_OUT = 4401;
 const now = () => Date.now();
 
 export class Feed {
-  /** `on` has snapshot, update, event (each gets its message) and moved (the state may have changed). */
+  /** `on`: snapshot, update, event get their message; moved: the state may have changed. */
   constructor(path, on) {
     this.url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
     this.on = on;
@@ -24,7 +24,6 @@ export class Feed {
     this.lostAt = now();
     addEventListener("online", () => this.reconnect());
     addEventListener("offline", () => this.on.moved());
-    this.open();
   }
 
   /** Seconds between what is shown and now. */

@@ -1,10 +1,10 @@
-// The overview: rows as they are heard, painted at most once a frame (once a second in a hidden tab).
+// The overview: rows as they are heard, painted once a frame at most (a hidden tab: once a second).
 import { actions } from "./actions.js";
-import { announce, byId, free, say, start } from "./page.js";
+import { announce, byId, free, icon, on, part, put, say, start } from "./page.js";
 import { Lists } from "./rows.js";
 import { dots, dotsHeight, pulse } from "./shapes.js";
 import { chipOf, groupsOf, KINDS, kindOf, matches, needsAttention, tally, verdict, WORDS, worstFirst } from "./verdict.js";
-import { clock, count } from "./words.js";
+import { clock, count, pageOf } from "./words.js";
 
 const LATEST = 8;
 const TOGETHER = 30000;
@@ -21,13 +21,11 @@ let silent = 0;
 const feed = start({
   snapshot(message) {
     rows.clear();
-    silent = message.summary.silent;
-    for (const row of message.rows) take(row);
+    take(message);
     paint();
   },
   update(message) {
-    silent = message.summary.silent;
-    for (const row of message.rows) take(row);
+    take(message);
     for (const name of message.removed) rows.delete(name);
     if (message.rows.length || message.removed.length) soon();
   },
@@ -42,9 +40,12 @@ const feed = start({
   },
 });
 
-function take(row) {
-  rows.set(row.name, row);
-  changed.add(row.name);
+function take(message) {
+  silent = message.summary.silent;
+  for (const row of message.rows) {
+    rows.set(row.name, row);
+    changed.add(row.name);
+  }
 }
 
 function soon() {
@@ -54,9 +55,10 @@ function soon() {
   else requestAnimationFrame(paint);
 }
 
+const placed = () => [...rows.values()].filter((row) => matches(row, filter));
+
 function shown() {
-  const kept = [...rows.values()].filter((row) => matches(row, filter));
-  return filter.state ? kept.filter((row) => chipOf(kindOf(row)) === filter.state) : kept;
+  return placed().filter((row) => !filter.state || chipOf(kindOf(row)) === filter.state);
 }
 
 function paint() {
@@ -73,36 +75,36 @@ function judge() {
   const every = [...rows.values()];
   const said = verdict(every, silent, feed.time);
   byId("verdict").dataset.state = said.level;
-  byId("verdict").querySelector("use").setAttribute("href", `#i-${said.level}`);
+  icon(byId("verdict"), said.level);
   if (byId("verdict-title").textContent !== said.title) announce(said.title);
   say(byId("verdict-title"), said.title);
-  const worst = byId("verdict-worst");
-  worst.hidden = !said.worst;
-  say(worst.querySelector("a"), said.worst);
-  worst.querySelector("a").setAttribute("href", `/dashboard/breakers/${encodeURIComponent(said.worst)}`);
+  byId("verdict-worst").hidden = !said.worst;
+  const worst = part(byId("verdict-worst"), "a");
+  say(worst, said.worst);
+  put(worst, "href", pageOf(said.worst));
   say(byId("verdict-detail"), said.detail);
   const unsure = ["live", "lagging"].includes(feed.state) ? "" : "? ";
   const title = `${unsure}${said.open ? `(${said.open} open) ` : ""}Overview · Breakers`;
   if (document.title !== title) document.title = title;
-  const icon = byId("favicon");
-  const href = icon.dataset[unsure ? "neutral" : said.level];
-  if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
-  const onboarding = byId("onboarding");
-  if (onboarding) onboarding.hidden = rows.size > 0;
+  put(byId("favicon"), "href", byId("favicon").dataset[unsure ? "neutral" : said.level]);
+  byId("onboarding")?.toggleAttribute("hidden", rows.size > 0);
   byId("fleet").hidden = rows.size === 0;
 }
 
 function chips() {
-  const counts = tally([...rows.values()].filter((row) => matches(row, filter)));
+  const counts = tally(placed());
   counts.all = KINDS.reduce((sum, kind) => sum + counts[kind], 0);
-  for (const chip of document.querySelectorAll(".chip")) say(chip.querySelector("b"), count(counts[chip.dataset.chip]));
+  for (const chip of document.querySelectorAll(".chip")) say(part(chip, "b"), count(counts[chip.dataset.chip]));
   say(byId("all-link"), `All ${count(rows.size)} breakers`);
 }
 
 function groups() {
   const members = new Map();
   for (const row of worstFirst(rows.values())) {
-    for (const name of groupsOf(row)) members.set(name, [...(members.get(name) ?? []), row]);
+    for (const name of groupsOf(row)) {
+      if (!members.has(name)) members.set(name, []);
+      members.get(name).push(row);
+    }
   }
   const found = [...members].map(([name, group]) => {
     const worst = kindOf(group.find(needsAttention) ?? group[0]);
@@ -119,17 +121,16 @@ function groups() {
 function group_({ name, kinds, worst }, element) {
   element.dataset.group = name;
   element.dataset.state = worst;
-  const link = element.querySelector("a");
-  say(link, name);
-  link.setAttribute("href", `/dashboard?group=${encodeURIComponent(name)}`);
-  say(element.querySelector(".worst"), `${count(kinds.filter((kind) => kind === worst).length)} ${WORDS[worst].toLowerCase()}`);
-  element.querySelector("svg").setAttribute("height", String(dotsHeight(kinds.length)));
+  say(part(element, "a"), name);
+  put(part(element, "a"), "href", `/dashboard?group=${encodeURIComponent(name)}`);
+  say(part(element, ".worst"), `${count(kinds.filter((kind) => kind === worst).length)} ${WORDS[worst].toLowerCase()}`);
+  put(part(element, "svg"), "height", String(dotsHeight(kinds.length)));
   const paths = dots(kinds);
-  for (const kind of KINDS) element.querySelector(`.d-${kind}`).setAttribute("d", paths[kind] ?? "");
+  for (const kind of KINDS) put(part(element, `.d-${kind}`), "d", paths[kind] ?? "");
   return element;
 }
 
-// --- latest changes -------------------------------------------------------------------------------------------------
+// --- latest changes
 const ICONS = { reset: "reset", override: "forced_open", config: "config" };
 const told = new Map(); // name and kind -> the newest entry that tells of it
 
@@ -145,15 +146,15 @@ function tell(message) {
   told.set(key, entry);
   const { element } = entry;
   element.dataset.state = kind;
-  element.querySelector("use").setAttribute("href", `#i-${kind}`);
-  say(element.querySelector("time"), clock(at));
-  element.querySelector("time").setAttribute("datetime", message.at);
-  say(element.querySelector("a"), message.name);
-  element.querySelector("a").setAttribute("href", `/dashboard/breakers/${encodeURIComponent(message.name)}`);
+  icon(element, kind);
+  say(part(element, "time"), clock(at));
+  put(part(element, "time"), "datetime", message.at);
+  say(part(element, "a"), message.name);
+  put(part(element, "a"), "href", pageOf(message.name));
   const where = entry.count > 1 ? `${count(entry.count)} instances` : message.service;
   const cause = message.cause || (message.reason ?? "").replaceAll("_", " ");
   const text = moved ? `${WORDS[kind]} on ${where}: ${cause}` : `${message.text.replaceAll(" -> ", " → ")} · ${message.actor}`;
-  say(element.querySelector("p"), text);
+  say(part(element, "p"), text);
   const list = byId("changes");
   list.prepend(element);
   while (list.children.length > LATEST) list.lastElementChild.remove();
@@ -161,7 +162,7 @@ function tell(message) {
   if (moved) count_(message.to_state);
 }
 
-// --- state changes a minute -----------------------------------------------------------------------------------------
+// --- state changes a minute
 const STATES = ["closed", "half_open", "open"];
 const beats = Object.fromEntries(STATES.map((state) => [state, byId("pulse").dataset[state].split(" ").map(Number)]));
 let minute = Math.floor(feed.time / 60000);
@@ -182,11 +183,11 @@ function beat() {
 }
 
 function draw() {
-  for (const [state, d] of Object.entries(pulse(beats))) byId("pulse").querySelector(`.p-${state}`).setAttribute("d", d);
+  for (const [state, d] of Object.entries(pulse(beats))) put(part(byId("pulse"), `.p-${state}`), "d", d);
 }
 
-// --- search, keys, reset all ----------------------------------------------------------------------------------------
-byId("search").addEventListener("input", (event) => {
+// --- search, keys, reset all
+on(byId("search"), "input", (event) => {
   if (!rows.size) return;
   filter.search = event.target.value.trim();
   const url = new URL(location.href);
@@ -197,17 +198,17 @@ byId("search").addEventListener("input", (event) => {
   paint();
 });
 
-byId("reset-all").addEventListener("click", (event) => {
+on(byId("reset-all"), "click", (event) => {
   if (!rows.size) return;
   event.preventDefault();
   act.resetAll(event.currentTarget, shown());
 });
 
-document.addEventListener("keydown", (event) => {
+on(document, "keydown", (event) => {
   if (!free(event)) return;
   const links = [...document.querySelectorAll(".rows a.name")];
   const here = links.indexOf(document.activeElement?.closest(".row")?.querySelector("a.name"));
   if (event.key === "j") links[Math.min(here + 1, links.length - 1)]?.focus();
   if (event.key === "k") links[Math.max(here - 1, 0)]?.focus();
-  if (event.key === "r" && here >= 0) links[here].closest(".row").querySelector(".act").click();
+  if (event.key === "r" && here >= 0) part(links[here].closest(".row"), ".act").click();
 });

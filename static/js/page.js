@@ -2,15 +2,16 @@
 import { Feed } from "./feed.js";
 import { clock, roughly, tenths } from "./words.js";
 
+export const part = (node, selector) => node.querySelector(selector);
+export const on = (node, name, listener, how) => node.addEventListener(name, listener, how);
 export const byId = (id) => document.getElementById(id);
 const BANNER_AFTER = 2;
 const TOAST = 8000;
-const LAMPS = { live: "Live", lagging: "Lagging", stale: "Stale", reconnecting: "Reconnecting", connecting: "Connecting", polling: "Polling", offline: "Offline", signed_out: "Signed out" };
 
-/** Text only where it differs: what stands still costs nothing. */
-export function say(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
+// written only where it differs: what stands still costs nothing
+export const say = (node, text) => node.textContent !== text && (node.textContent = text);
+export const put = (node, name, value) => node.getAttribute(name) !== value && node.setAttribute(name, value);
+export const icon = (node, kind) => put(part(node, "use"), "href", `#i-${kind}`);
 
 export function toast(text, level = "info", node = null) {
   const line = node ?? byId("toast").content.firstElementChild.cloneNode(true);
@@ -34,7 +35,7 @@ export const keysOn = () => localStorage.getItem("keys") !== "off";
 
 function theme() {
   const root = document.documentElement;
-  byId("theme").addEventListener("click", () => {
+  on(byId("theme"), "click", () => {
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
     const shown = root.dataset.theme ?? (dark ? "dark" : "light");
     root.dataset.theme = shown === "dark" ? "light" : "dark";
@@ -45,8 +46,8 @@ function theme() {
 function keys() {
   const box = byId("keys-on");
   box.checked = keysOn();
-  box.addEventListener("change", () => localStorage.setItem("keys", box.checked ? "on" : "off"));
-  document.addEventListener("keydown", (event) => {
+  on(box, "change", () => localStorage.setItem("keys", box.checked ? "on" : "off"));
+  on(document, "keydown", (event) => {
     if (event.key === "?" && free(event)) byId("help-dialog").showModal();
     if (event.key === "/" && free(event) && byId("search")) {
       event.preventDefault();
@@ -86,7 +87,7 @@ function banner(feed) {
 function showLink(feed) {
   const { state } = feed;
   document.body.dataset.link = state;
-  say(byId("link-word"), LAMPS[state]);
+  say(byId("link-word"), state[0].toUpperCase() + state.slice(1).replace("_", " "));
   const fresh = state === "live" || state === "lagging";
   say(byId("link-age"), fresh ? `${tenths(feed.behind)} s behind` : feed.serverTime ? `data from ${clock(feed.serverTime)}` : "");
   const words = banner(feed);
@@ -97,26 +98,20 @@ function showLink(feed) {
   say(byId("banner-button"), words[2]);
 }
 
-/** Wires the page; `on` as for Feed, plus tick, each second. Returns the feed. */
-export function start(on = {}) {
+/** Wires the page; `hear` as Feed's `on`, and tick, each second. */
+export function start(hear = {}) {
   const nothing = () => {};
-  const feed = new Feed(document.body.dataset.feed, {
-    snapshot: on.snapshot ?? nothing,
-    update: on.update ?? nothing,
-    event: on.event ?? nothing,
-    moved: () => feed_ && showLink(feed_),
-  });
-  feed_ = feed;
+  const feed = new Feed(document.body.dataset.feed, { snapshot: nothing, update: nothing, event: nothing, ...hear, moved: () => showLink(feed) });
+  feed.open();
   showLink(feed);
-  byId("banner-button").addEventListener("click", () => (feed.state === "signed_out" ? location.reload() : feed.reconnect()));
+  on(byId("banner-button"), "click", () => (feed.state === "signed_out" ? location.reload() : feed.reconnect()));
   setInterval(() => {
     feed.tick();
     say(byId("clock"), `${clock(feed.time)} UTC`);
-    on.tick?.(feed);
+    hear.tick?.(feed);
   }, 1000);
   theme();
   keys();
   for (const line of document.querySelectorAll(".toast")) toast(line.textContent, line.dataset.level, line);
   return feed;
 }
-let feed_ = null;

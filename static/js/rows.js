@@ -1,10 +1,11 @@
-// The lists: one element a breaker, kept as long as the breaker is; changed cells are written, rows move only when nobody looks.
+// The lists: one element a breaker, kept while it is there; rows move only when nobody looks.
 import { bar, marks, marksSize, spark } from "./shapes.js";
 import { affected, kindOf, needsAttention, WORDS, worstFirst } from "./verdict.js";
-import { count, duration, elapsed, hour, limit, percent, plural, speed } from "./words.js";
-import { byId, say } from "./page.js";
+import { count, duration, elapsed, hour, limit, pageOf, percent, plural, speed } from "./words.js";
+import { byId, icon, part, put, say } from "./page.js";
 
 const HOLD = 3000;
+const HOVERS = matchMedia("(hover: hover)").matches; // a finger's hover stays behind
 
 function note(row) {
   const { override, applied } = row;
@@ -41,42 +42,42 @@ export function texts(row) {
   };
 }
 
-const put = (node, name, value) => node.getAttribute(name) !== value && node.setAttribute(name, value);
-
 function fill(row, element) {
   const kind = kindOf(row);
-  for (const [cell, text] of Object.entries(texts(row))) say(element.querySelector(`[data-cell=${cell}]`), text);
+  for (const [cell, text] of Object.entries(texts(row))) say(part(element, `[data-cell=${cell}]`), text);
   put(element, "data-name", row.name);
   put(element, "data-state", kind);
   put(element, "data-since", row.since ?? "");
-  put(element.querySelector(".badge use"), "href", `#i-${kind}`);
+  icon(part(element, ".badge"), kind);
   const paths = marks(row);
   const [width, height] = marksSize(row);
-  const picture = element.querySelector(".marks");
+  const picture = part(element, ".marks");
   put(picture, "width", String(width));
   put(picture, "height", String(height));
-  for (const [name, d] of Object.entries(paths)) put(picture.querySelector(`.m-${name}`), "d", d);
+  for (const [name, d] of Object.entries(paths)) put(part(picture, `.m-${name}`), "d", d);
   const [length, place, over] = bar(row);
-  put(element.querySelector(".bar"), "data-over", over ? "yes" : "no");
-  put(element.querySelector(".value"), "width", length);
-  put(element.querySelector(".limit"), "d", place);
+  put(part(element, ".bar"), "data-over", over ? "yes" : "no");
+  put(part(element, ".value"), "width", length);
+  put(part(element, ".limit"), "d", place);
   const [line, area] = spark(row.trend);
-  put(element.querySelector(".line"), "d", line);
-  put(element.querySelector(".area"), "d", area);
-  button(row, element);
+  put(part(element, ".line"), "d", line);
+  put(part(element, ".area"), "d", area);
+  links(row, element);
 }
 
-function button(row, element) {
-  const url = `/dashboard/breakers/${encodeURIComponent(row.name).replaceAll("%3A", ":")}`;
-  put(element.querySelector("a.name"), "href", url);
-  put(element.querySelector("a.more"), "href", url);
-  put(element.querySelector("a.more"), "aria-label", `Details of ${row.name}`);
-  const act = element.querySelector(".act");
+/** What the button of a row does: release where a person's order stands, else reset. */
+export function aim(button, row) {
   const label = row.override ? "Release" : "Reset";
-  say(act, label);
-  put(act, "aria-label", `${label} ${row.name}`);
-  put(act, "formaction", row.override ? "/dashboard/release" : "/dashboard/reset");
-  put(act, "value", `${row.name} ${row.version}`);
+  if (!button.hasAttribute("data-pending")) say(button, label);
+  put(button, "aria-label", `${label} ${row.name}`);
+  put(button, "formaction", `/dashboard/${label.toLowerCase()}`);
+  put(button, "value", `${row.name} ${row.version}`);
+}
+
+function links(row, element) {
+  for (const link of element.querySelectorAll("a.name, a.more")) put(link, "href", pageOf(row.name));
+  put(part(element, "a.more"), "aria-label", `Details of ${row.name}`);
+  aim(part(element, ".act"), row);
 }
 
 export class Lists {
@@ -87,37 +88,18 @@ export class Lists {
     for (const place of Object.values(this.places)) {
       for (const element of place.children) this.elements.set(element.dataset.name, element);
     }
-    this.looking = 0;
-    this.left = 0;
+    this.seen = 0;
     this.order = { attention: [], rest: [] };
-    this.watch();
   }
 
-  /** Somebody points at a list, or is in it, or was until 3 s ago. */
+  /** Somebody points at a list, or is in it, or was 3 s ago. */
   get held() {
-    return this.looking > 0 || Date.now() - this.left < HOLD;
+    const looks = HOVERS ? ":hover, :focus-within" : ":focus-within";
+    if (Object.values(this.places).some((place) => place.matches(looks))) this.seen = Date.now();
+    return Date.now() - this.seen < HOLD;
   }
 
-  watch() {
-    for (const place of Object.values(this.places)) {
-      const states = { pointer: false, focus: false };
-      const set = (what, on) => {
-        if (states[what] === on) return;
-        states[what] = on;
-        this.looking += on ? 1 : -1;
-        if (!on) {
-          this.left = Date.now();
-          setTimeout(() => this.arrange(), HOLD + 50);
-        }
-      };
-      place.addEventListener("pointerenter", () => set("pointer", true));
-      place.addEventListener("pointerleave", () => set("pointer", false));
-      place.addEventListener("focusin", () => set("focus", true));
-      place.addEventListener("focusout", (event) => set("focus", place.contains(event.relatedTarget)));
-    }
-  }
-
-  /** Writes the rows in `changed` that `shown` has, and puts all in order. */
+  /** Writes the `changed` rows of `shown`, and puts all in order. */
   paint(shown, changed) {
     const wanted = new Set();
     for (const row of shown) {
@@ -184,10 +166,11 @@ export class Lists {
     return moves;
   }
 
-  /** Time in state, once a second. */
+  /** Once a second: time in state, and order where it was held. */
   age(now) {
+    if (byId("held").textContent) this.arrange();
     for (const element of this.elements.values()) {
-      say(element.querySelector(".c-age"), duration(elapsed(element.dataset.since || null, now)));
+      say(part(element, ".c-age"), duration(elapsed(element.dataset.since || null, now)));
     }
   }
 }

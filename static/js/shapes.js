@@ -1,4 +1,4 @@
-// Geometry of the small pictures, as SVG attributes; dashboard/shapes.py draws the same.
+// The small pictures, as SVG attributes; dashboard/shapes.py draws the same.
 import { kindOf } from "./verdict.js";
 import { tenths } from "./words.js";
 

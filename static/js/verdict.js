@@ -1,4 +1,4 @@
-// What a row comes to: its kind, its place, one sentence for all. dashboard/verdict.py says the same.
+// What a row comes to; dashboard/verdict.py says the same.
 import { count, elapsed, plural, roughly } from "./words.js";
 
 export const KINDS = ["open", "ready", "half_open", "forced_open", "forced_closed", "no_data", "closed"];

@@ -1,0 +1,334 @@
+"""The pages as they are served, and what their buttons do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from breakers import services
+from breakers.core.states import CircuitBreakerState, Override
+from breakers.core.wire import TransitionReport
+from breakers.fleet import fleet
+from breakers.models import ApiKey, ConfigChange, InstanceIdentity
+from breakers.services import Actor
+
+pytestmark = pytest.mark.django_db
+HTML = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+JSON = {"Accept": "application/json"}
+PAGES = ["", "/breakers/bank-api", "/alerts", "/events", "/instances", "/connect", "/reset-all"]
+SignedIn = Callable[[User], Client]
+
+
+@pytest.fixture
+def fleet_of_two(breaker: Callable[..., None], instance: Callable[..., Any]) -> Any:
+    """``bank-api`` open on one of two instances, ``calm`` closed."""
+    breaker("bank-api", group="settlement", failure_rate_threshold=0.5)
+    breaker("calm")
+    first, second = instance("payments"), instance("payments")
+    first.tell("bank-api", "open", failures=6, successes=4)
+    second.tell("bank-api")
+    second.tell("calm")
+    report = TransitionReport(
+        1, "bank-api", CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN, "failure_rate",
+        "60 % failed, limit 50 %, 10 calls", timezone.now().timestamp(),
+    )  # fmt: skip
+    services.transitions_record(batch=[(first.identity, report)])
+    return first
+
+
+@pytest.fixture
+def look(viewer: User, signed_in: SignedIn) -> Callable[[str], str]:
+    client = signed_in(viewer)
+
+    def page(path: str) -> str:
+        answer = client.get(f"/dashboard{path}", headers=HTML)
+        assert answer.status_code == 200, path
+        return answer.content.decode()
+
+    return page
+
+
+def row_of(page: str, name: str) -> str:
+    found = re.search(rf'<div class="row" role="row" data-name="{name}".*?data-cell="note">[^<]*</div>', page, re.S)
+    assert found, f"no row of {name}"
+    return found[0]
+
+
+# --- as served -------------------------------------------------------------------------------------------------------
+
+
+def test_the_overview_is_complete_without_javascript(fleet_of_two: Any, look: Callable[[str], str]) -> None:
+    page = look("")
+    assert "1 of 2 breakers is open" in page
+    assert "open on 1 of 2 instances" in page
+    row = row_of(page, "bank-api")
+    for text in ('data-state="open"', ">Open<", ">settlement<", ">1</span>", "limit 50%", "Reset bank-api"):
+        assert text in row
+    assert 'data-state="closed"' in row_of(page, "calm")
+    assert "Open on payments: 60 % failed, limit 50 %, 10 calls" in page
+    assert "<title>(1 open) Overview · Breakers</title>" in page
+
+
+def test_an_empty_fleet_is_told_how_to_begin(ground: None, look: Callable[[str], str]) -> None:
+    page = look("")
+    assert "No breakers yet" in page
+    assert "CIRCUIT_BREAKER_SERVICE_URL=http://testserver" in page
+
+
+def test_the_query_string_filters(fleet_of_two: Any, look: Callable[[str], str]) -> None:
+    for query, names in {
+        "?state=open": ["bank-api"],
+        "?state=closed": ["calm"],
+        "?group=settlement": ["bank-api"],
+        "?search=CALM": ["calm"],
+        "?state=nonsense": ["bank-api", "calm"],
+    }.items():
+        assert re.findall(r'role="row" data-name="([^"]+)"', look(query)) == names, query
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_obeys_the_policy_it_is_served_with(
+    fleet_of_two: Any, look: Callable[[str], str], path: str
+) -> None:
+    page = look(path)
+    assert not re.search(r"<[^>]+\s(style|on[a-z]+)=", page)
+    assert not re.search(r"<script(?![^>]*\bsrc=)", page)
+    assert not re.search(r'(src|href)="(https?:)?//', page)
+
+
+def test_what_people_write_is_never_markup(
+    breaker: Callable[..., None], instance: Callable[..., Any], look: Callable[[str], str]
+) -> None:
+    breaker("bank-api", group="<script>alert(1)</script>")
+    instance("<b>payments</b>").tell("bank-api", "open")
+    services.breaker_reset(name="bank-api", reason="<i>because</i>", by=Actor("user", "<u>me</u>"))
+    for path in ("", "/breakers/bank-api", "/events", "/instances", "/alerts"):
+        page = look(path)
+        assert not re.search(r"<script>alert|<b>payments|<i>because|<u>me", page), path
+
+
+def test_the_detail_shows_instances_config_history_and_audit(fleet_of_two: Any, look: Callable[[str], str]) -> None:
+    page = look("/breakers/bank-api")
+    for text in (
+        "Failure rate limit",
+        "50%",
+        "host-1:4711",
+        "60 % failed, limit 50 %",
+        "user:alice",
+        "2 instances on the config of its code",
+    ):
+        assert text in page, text
+    assert page.count('class="lanes"') == 2
+
+
+def test_a_breaker_that_is_not_there_is_not_found(ground: None, viewer: User, signed_in: SignedIn) -> None:
+    assert signed_in(viewer).get("/dashboard/breakers/nobody").status_code == 404
+
+
+def test_events_turn_the_page_and_filter(fleet_of_two: Any, look: Callable[[str], str]) -> None:
+    page = look("/events")
+    assert "60 % failed" in page
+    assert "created" in page
+    assert "60 % failed" not in look("/events?what=actions")
+    assert "created" not in look("/events?what=transitions")
+    assert "Nothing is recorded." in look("/events?breaker=nobody")
+    assert "Nothing is recorded." in look("/events?before=2020-01-01T00:00:00%2B00:00+t9")
+    assert "60 % failed" in look("/events?before=nonsense")
+
+
+def test_older_events_follow_without_a_gap(
+    ground: None, viewer: User, signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.views.EVENTS", 4)
+    now = timezone.now()
+    identity = InstanceIdentity(uuid4(), "payments", "host-1", 4711, "0.1.0", now)
+    states = (CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN)
+    batch = [
+        (identity, TransitionReport(n, "b", *states, "reset", f"cause {n}.", now.timestamp() - n // 6))
+        for n in range(1, 11)
+    ]
+    services.transitions_record(batch=batch)
+    client, path, seen = signed_in(viewer), "/dashboard/events?", []
+    while path:
+        page = client.get(path, headers=HTML).content.decode()
+        seen += re.findall(r"cause (\d+)\.", page)
+        older = re.search(r'rel="next" href="([^"]+)"', page)
+        path = "/dashboard/events" + older[1].replace("&amp;", "&") if older else ""
+    assert sorted(map(int, seen)) == list(range(1, 11))
+
+
+def test_many_instances_at_once_are_one_entry(
+    ground: None, breaker: Callable[..., None], look: Callable[[str], str]
+) -> None:
+    now = timezone.now()
+    breaker("bank-api")
+    states = (CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN)
+    for ago in (1, 2, 3, 100):
+        identity = InstanceIdentity(uuid4(), "payments", "host-1", ago, "0.1.0", now)
+        report = TransitionReport(1, "bank-api", *states, "failure_rate", "why", now.timestamp() - ago)
+        services.transitions_record(batch=[(identity, report)])
+    page = look("")
+    assert "Open on 3 instances: why" in page
+    assert "Open on payments: why" in page
+
+
+# --- who sees -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_stranger_signs_in_first_and_comes_back(fleet_of_two: Any, client: Client, path: str) -> None:
+    answer = client.get(f"/dashboard{path}", headers=HTML)
+    assert answer.status_code == 302
+    assert answer["Location"] == f"/dashboard/login?next=/dashboard{path}"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_where_reading_is_public_everybody_sees(fleet_of_two: Any, client: Client, settings: Any, path: str) -> None:
+    settings.CIRCUIT_BREAKER_PUBLIC_READ = True
+    page = client.get(f"/dashboard{path}", headers=HTML).content.decode()
+    assert "Sign in" in page
+    assert "Make a key<" not in page
+
+
+def test_the_root_goes_to_the_dashboard(client: Client) -> None:
+    assert client.get("/")["Location"] == "/dashboard"
+
+
+def test_one_address_answers_people_with_a_page_and_programs_with_json(
+    fleet_of_two: Any, viewer: User, signed_in: SignedIn, client: Client
+) -> None:
+    for accept in ("application/json", "*/*", ""):
+        answer = signed_in(viewer).get("/dashboard", headers={"Accept": accept})
+        assert answer["Content-Type"] == "application/json", accept
+        assert {row["name"] for row in answer.json()["breakers"]} == {"bank-api", "calm"}
+    assert client.get("/dashboard", headers=JSON).status_code in (401, 403)
+    assert "Accept" in answer["Vary"]
+
+
+# --- what buttons do --------------------------------------------------------------------------------------------------
+
+
+def audit(kind: str) -> list[tuple[str, str, str]]:
+    return [(c.breaker, c.actor, c.reason) for c in ConfigChange.objects.filter(kind=kind).order_by("revision")]
+
+
+def test_reset_is_a_command_with_who_and_why(fleet_of_two: Any, operator: User, signed_in: SignedIn) -> None:
+    client = signed_in(operator)
+    form = {"target": "bank-api 1", "reason": "INC-7", "next": "/dashboard?state=open"}
+    answer = client.post("/dashboard/reset", form, headers=HTML)
+    assert (answer.status_code, answer["Location"]) == (302, "/dashboard?state=open")
+    assert audit("reset") == [("bank-api", "user:olivia", "INC-7")]
+    assert "Reset bank-api: asked 2 instances." in client.get("/dashboard", headers=HTML).content.decode()
+
+
+def test_a_script_is_told_whom_to_wait_for(fleet_of_two: Any, operator: User, signed_in: SignedIn) -> None:
+    answer = signed_in(operator).post("/dashboard/reset", {"target": "bank-api 1"}, headers=JSON).json()
+    assert (answer["name"], answer["targeted"], answer["confirmed"]) == ("bank-api", 2, 0)
+    assert answer["command"] == str(ConfigChange.objects.get(kind="reset").command_id)
+
+
+def test_one_instance_is_reset_alone(fleet_of_two: Any, operator: User, signed_in: SignedIn) -> None:
+    form = {"target": "bank-api 1", "instance": str(fleet_of_two.id)}
+    assert signed_in(operator).post("/dashboard/reset", form, headers=JSON).json()["targeted"] == 1
+    assert ConfigChange.objects.get(kind="reset").instance == fleet_of_two.id
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [({"target": "bank-api 2"}, 412), ({"target": "nobody 1"}, 404), ({"target": "bank-api"}, 400), ({}, 400),
+     ({"target": "bank-api 1", "instance": "x"}, 400)],
+)  # fmt: skip
+def test_what_cannot_be_reset_is_a_sentence_and_no_command(
+    fleet_of_two: Any, operator: User, signed_in: SignedIn, form: dict[str, str], status: int
+) -> None:
+    answer = signed_in(operator).post("/dashboard/reset", form, headers=JSON)
+    assert answer.status_code == status
+    assert answer.json()["message"]
+    assert audit("reset") == []
+
+
+@pytest.mark.parametrize("path", ["/dashboard/reset", "/dashboard/release", "/dashboard/reset-all"])
+def test_nobody_operates_without_the_permission(
+    fleet_of_two: Any, viewer: User, stranger: User, signed_in: SignedIn, settings: Any, path: str
+) -> None:
+    settings.CIRCUIT_BREAKER_PUBLIC_READ = True
+    form = {"target": "bank-api 1", "count": "2"}
+    for client in (signed_in(viewer), signed_in(stranger), Client()):
+        assert client.post(path, form, headers=JSON).status_code == 403
+        assert client.post(path, form, headers=HTML)["Location"] == "/dashboard"
+    assert audit("reset") == audit("override_released") == []
+
+
+@pytest.mark.parametrize("path", ["/dashboard/reset", "/dashboard/release"])
+def test_a_link_changes_nothing(fleet_of_two: Any, operator: User, signed_in: SignedIn, path: str) -> None:
+    assert signed_in(operator).get(path).status_code == 405
+
+
+def test_a_form_of_another_page_is_refused(fleet_of_two: Any, operator: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(operator)
+    assert client.post("/dashboard/reset", {"target": "bank-api 1"}, headers=JSON).status_code == 403
+    assert audit("reset") == []
+
+
+def test_a_reset_never_leads_elsewhere(fleet_of_two: Any, operator: User, signed_in: SignedIn) -> None:
+    for target in ("https://evil.example/", "//evil.example", "javascript:alert(1)"):
+        answer = signed_in(operator).post("/dashboard/reset", {"target": "calm 1", "next": target}, headers=HTML)
+        assert answer["Location"] == "/dashboard"
+
+
+def test_resetting_all_takes_the_number_of_them(fleet_of_two: Any, operator: User, signed_in: SignedIn) -> None:
+    client = signed_in(operator)
+    assert "Type 2 to confirm" in client.get("/dashboard/reset-all", headers=HTML).content.decode()
+    assert client.post("/dashboard/reset-all", {"count": "1"}, headers=JSON).status_code == 409
+    assert client.post("/dashboard/reset-all", {"count": ""}, headers=JSON).status_code == 409
+    assert audit("reset") == []
+    answer = client.post("/dashboard/reset-all", {"count": "2", "reason": "INC-9"}, headers=JSON)
+    assert answer.json()["message"] == "Reset 2 breakers."
+    assert audit("reset") == [("bank-api", "user:olivia", "INC-9"), ("calm", "user:olivia", "INC-9")]
+
+
+def test_resetting_all_stays_within_the_filter(fleet_of_two: Any, operator: User, signed_in: SignedIn) -> None:
+    form = {"count": "1", "state": "open"}
+    assert signed_in(operator).post("/dashboard/reset-all", form, headers=JSON).status_code == 200
+    assert audit("reset") == [("bank-api", "user:olivia", "")]
+
+
+def test_an_override_is_shown_and_released(
+    fleet_of_two: Any, operator: User, signed_in: SignedIn, look: Callable[[str], str]
+) -> None:
+    services.override_set(
+        name="calm", override=Override.FORCED_OPEN, reason="INC-7", expires_at=None, by=Actor("user", "alice")
+    )
+    row = row_of(look(""), "calm")
+    for text in ('data-state="forced_open"', "machine: closed", "by user:alice: INC-7", "Release calm"):
+        assert text in row
+    version = fleet.rows()[1]["version"]
+    answer = signed_in(operator).post("/dashboard/release", {"target": f"calm {version}"}, headers=JSON)
+    assert answer.json()["message"] == "Released calm."
+    assert audit("override_released") == [("calm", "user:olivia", "")]
+
+
+# --- connect ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_shown_once_to_who_may_make_it(ground: None, admin_user: User, signed_in: SignedIn) -> None:
+    client = signed_in(admin_user)
+    page = client.post("/dashboard/connect", {"name": "payments"}, headers=HTML).content.decode()
+    secret = re.search(r"TOKEN=(tpcb_[\w-]+)", page)
+    assert secret
+    assert ApiKey.objects.get(name="payments").scopes == ["agent"]
+    assert secret[1] not in client.get("/dashboard/connect", headers=HTML).content.decode()
+    assert "already" in client.post("/dashboard/connect", {"name": "payments"}, headers=HTML).content.decode()
+
+
+def test_who_may_not_makes_no_key(ground: None, operator: User, signed_in: SignedIn) -> None:
+    signed_in(operator).post("/dashboard/connect", {"name": "payments"}, headers=HTML)
+    assert not ApiKey.objects.exists()
