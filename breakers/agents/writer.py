@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
 from breakers import services
@@ -188,9 +187,9 @@ def _record(transitions: Sequence[tuple[InstanceIdentity, TransitionReport]]) ->
         new = services.transitions_record(batch=transitions)
     except _TRANSIENT:
         raise
-    except (DatabaseError, ValueError) as error:
+    except Exception:
         if len(transitions) == 1:
-            logger.error("A transition cannot be recorded and is left out: %s: %s", transitions[0], error)
+            logger.exception("A transition cannot be recorded and is left out: %s", transitions[0])
             return
         middle = len(transitions) // 2
         _record(transitions[:middle])

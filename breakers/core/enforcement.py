@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from .breaker import CircuitBreaker
 from .config import BREAKER_FIELDS, HTTP_FIELDS, CircuitBreakerConfig, HttpConfig
@@ -21,12 +22,13 @@ class ResetLog:
 
     def __init__(self, started: float) -> None:
         self._started = started
-        self._seen: dict[str, float] = {}  # command id -> when it cannot come again
+        self._seen: dict[str, float] = {}  # command id -> when it cannot come again; the soonest first
         self._done: dict[str, int] = {}  # command id -> the report that said so; 0: none on this connection
 
     def admits(self, command: ResetCommand, *, instance: str, now: float) -> bool:
         """True once for each command to ``instance`` that was given while it ran and is not older than its lifetime."""
-        self._seen = {key: until for key, until in self._seen.items() if until > now}
+        while self._seen and next(iter(self._seen.values())) <= now:
+            del self._seen[next(iter(self._seen))]
         late = command.age > min(RESET_LIFETIME, now - self._started)
         other = command.instance is not None and command.instance != instance
         if command.id in self._seen or late or other or len(self._seen) >= _REMEMBERED:
@@ -38,7 +40,7 @@ class ResetLog:
         self._done[key] = 0
 
     def unsaid(self, limit: int) -> tuple[str, ...]:
-        return tuple(key for key, said in self._done.items() if said == 0)[:limit]
+        return tuple(islice((key for key, said in self._done.items() if said == 0), limit))
 
     def said(self, keys: Iterable[str], report: int) -> None:
         self._done.update(dict.fromkeys(keys, report))

@@ -495,6 +495,18 @@ def test_a_reset_that_is_not_for_now_or_not_for_us_is_passed_over(command: Reset
     assert process.say().resets == ()
 
 
+def test_ids_of_resets_are_forgotten_once_they_cannot_come_again(process: Process) -> None:
+    command = ResetCommand("r", "api")
+    process.sync.receive(told(1, resets=(command,)))
+    process.clock.advance(119)
+    process.fail()
+    process.sync.receive(told(1, resets=(command,)))
+    assert process.breaker().state is OPEN
+    process.clock.advance(1)
+    process.sync.receive(told(1, resets=(command,)))
+    assert process.breaker().state is CLOSED
+
+
 def test_a_reset_for_this_instance_alone_is_carried_out(process: Process) -> None:
     process.clock.advance(100)
     process.fail()

@@ -1,0 +1,123 @@
+"""What the server tells agents in several messages, and what it writes for them, piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+
+from breakers.agents import messages, writer
+from breakers.agents.hub import AgentLink
+from breakers.core.config import CircuitBreakerConfig
+from breakers.core.registry import CircuitBreakerRegistry
+from breakers.core.states import CircuitBreakerState
+from breakers.core.sync import Sync
+from breakers.core.wire import (
+    MAX_BYTES,
+    Desired,
+    DesiredBreaker,
+    Report,
+    ResetCommand,
+    TransitionReport,
+    decode_from_server,
+)
+from breakers.models import InstanceIdentity, StateChange
+from breakers.testing import FakeClock
+
+NAMES = [f"{'n' * 80}.{number}" for number in range(2500)]
+
+
+def identity() -> InstanceIdentity:
+    return InstanceIdentity(uuid.uuid4(), "service", "host", 1, "test", datetime.now(UTC))
+
+
+def transition(sequence: int) -> TransitionReport:
+    closed, opened = CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN
+    return TransitionReport(sequence, "api", closed, opened, "failure_rate", "cause", at=1e9)
+
+
+# --- large desired states -----------------------------------------------------------------------------------------
+
+
+def desired(*, since: int | None) -> Desired:
+    """All but the first, the newest first; every tenth shares its revision with the nine before it."""
+    rows = tuple(
+        DesiredBreaker(name, 1000 + number // 10, config=CircuitBreakerConfig(name=name, success_threshold=7).as_dict())
+        for number, name in reversed(list(enumerate(NAMES[1:])))
+    )
+    resets = tuple(ResetCommand(str(uuid.uuid4()), name) for name in NAMES)
+    return Desired(revision=2000, since=since, breakers=rows, resets=resets)
+
+
+class Process:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.registry = CircuitBreakerRegistry(clock=self.clock)
+        for name in NAMES:
+            self.registry.get_or_create(name)
+        self.sync = Sync(self.registry, service="s", library="l", clock=self.clock)
+        self.sync.hello()
+        self.sync.receive(Desired(revision=900, breakers=(DesiredBreaker(NAMES[0], 900, config={}),)))
+
+    def hear(self, text: str) -> None:
+        message = decode_from_server(text)
+        assert message is not None
+        self.sync.receive(message)
+
+    def applied(self) -> int:
+        return sum(breaker.config.success_threshold == 7 for breaker in self.registry.all())
+
+
+def test_what_fits_is_one_message() -> None:
+    assert len(messages.encoded(Desired(revision=3), list)) == 1
+
+
+@pytest.mark.parametrize("since", [None, 900])
+def test_a_desired_state_over_a_message_is_cut_and_claims_nothing_before_it_is_out(since: int | None) -> None:
+    process, texts = Process(), messages.encoded(desired(since=since), lambda: NAMES)
+    assert len(texts) > 2
+    for text in texts:
+        assert len(text) <= MAX_BYTES
+        process.hear(text)
+        newest = min(process.sync.revision, 1249)
+        assert process.applied() >= min(len(NAMES) - 1, (newest - 1000 + 1) * 10)
+    assert process.applied() == len(NAMES) - 1
+    assert process.sync.revision == 2000
+    assert {key for report in iter(lambda: process.sync.report(heartbeat=False), None) for key in report.resets} == {
+        reset.id for reset in desired_resets(texts)
+    }
+
+
+def desired_resets(texts: list[str]) -> list[ResetCommand]:
+    return [reset for text in texts for reset in decode_from_server(text).resets]  # type: ignore[union-attr]  # all Desired
+
+
+def test_a_whole_that_is_cut_still_deletes_what_it_leaves_out() -> None:
+    process = Process()
+    for text in messages.encoded(desired(since=None), lambda: NAMES):
+        process.hear(text)
+    left_out = process.registry.get(NAMES[0])
+    assert left_out is not None
+    assert left_out.config_version is None
+
+
+# --- the queue and the database -----------------------------------------------------------------------------------
+
+
+async def test_the_queue_has_a_bound() -> None:
+    link = AgentLink(identity(), [], send=lambda _: asyncio.sleep(0), close=lambda _: asyncio.sleep(0), key=1)
+    report = Report(1, 1e9, transitions=tuple(transition(number) for number in range(1, 501)))
+    queue = writer.Writer()
+    assert all(queue.record(link, report) for _ in range(writer.MOST_QUEUED // 500))
+    assert not queue.record(link, report)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transition_that_no_database_takes_does_not_cost_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    who = identity()
+    impossible = TransitionReport(2**70, "api", CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN, "", "", at=1e9)
+    writer._record([(who, transition(1)), (who, impossible), (who, transition(2))])
+    assert sorted(StateChange.objects.values_list("sequence", flat=True)) == [1, 2]
+    assert "left out" in caplog.text
