@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
@@ -25,6 +23,7 @@ from .backoff import Backoff
 from .cache import DesiredCache
 from .conversation import Conversation
 from .faults import Faults
+from .process import DaemonThreads, descriptor_of, keep_for_ever, let_go
 
 logger = logging.getLogger("breakers.link")
 
@@ -35,8 +34,6 @@ ATTEMPT = 10.0
 SETTLING = 0.1
 """Seconds that a forked child waits before it links: most that end sooner are about to become another program."""
 _LONGEST_MESSAGE = 16 << 20  # how much is sent is the server's affair; it keeps to MAX_BYTES
-_INHERITED: list[object] = []
-"""Event loops of parents: collecting one in a child would reach through the shared selector into the parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +88,9 @@ class Link:
         """After ``fork``, in the child: a new instance over a connection of its own; the parent's is left alone."""
         if self._closed:
             return
-        _INHERITED.append(self._loop)
+        keep_for_ever(self._loop)
         if self._descriptor is not None:
-            _let_go(self._descriptor)
+            let_go(self._descriptor)
         self.sync.begin_anew()
         self._begin(settling=SETTLING)
 
@@ -165,7 +162,7 @@ class Link:
         self._wake, self._closing = asyncio.Event(), asyncio.Event()
         self._task = asyncio.ensure_future(self._keep_linked(settling))
         self._loop = asyncio.get_running_loop()
-        self._loop.set_default_executor(_DaemonThreads())
+        self._loop.set_default_executor(DaemonThreads())
         self._woken()  # for whoever poked before there was a loop
         await self._task
 
@@ -206,7 +203,7 @@ class Link:
                     max_msg_size=_LONGEST_MESSAGE,
                 )
             async with socket:
-                self._descriptor = _descriptor(socket)
+                self._descriptor = descriptor_of(socket)
                 await self._conversation(socket).hold()
 
     def _conversation(self, socket: aiohttp.ClientWebSocketResponse) -> Conversation:
@@ -234,35 +231,3 @@ class Link:
             self._connected, self._since = False, datetime.now(UTC)
         if self._backoff.lost():
             self._faults.forget()
-
-
-class _DaemonThreads(ThreadPoolExecutor):
-    """Where names are resolved: one daemon thread each time. The end of the interpreter would wait for any other."""
-
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]  # the base class's, whatever its generics
-        future: Future[object] = Future()
-        threading.Thread(target=self._work, args=(future, fn, args, kwargs), name="breakers-dns", daemon=True).start()
-        return future
-
-    @staticmethod
-    def _work(future, fn, args, kwargs) -> None:  # type: ignore[no-untyped-def]  # what submit was given
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-
-
-def _descriptor(socket: aiohttp.ClientWebSocketResponse) -> int | None:
-    inner = socket.get_extra_info("socket")
-    return None if inner is None else inner.fileno()
-
-
-def _let_go(descriptor: int) -> None:
-    """Gives up this process's hold on the parent's connection, so that it ends with the parent.
-
-    Something else takes the number, which the objects inherited with it may still close.
-    """
-    with contextlib.suppress(OSError):
-        nothing = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nothing, descriptor, inheritable=False)
-        os.close(nothing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
-from .breaker import BreakerSnapshot
+from .snapshot import BreakerSnapshot
 from .wire import BreakerStatus, Counts, OverrideStatus, WindowCounts
 
 _COUNTERS = tuple(f.name for f in fields(Counts))

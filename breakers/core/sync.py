@@ -20,6 +20,7 @@ from .breaker import CircuitBreaker
 from .enforcement import ResetLog, enforce_config, enforce_override
 from .errors import ConfigError
 from .outbox import Outbox
+from .registrations import REGISTER_AGAIN_AFTER, Registrations, registration_of
 from .registry import CircuitBreakerRegistry
 from .states import Transition
 from .status import Baseline, status_of
@@ -40,8 +41,6 @@ from .wire import (
 
 logger = logging.getLogger("breakers.link")
 
-REGISTER_AGAIN_AFTER = 5.0
-"""Seconds between learning that a config was deleted and registering the name again: people see it gone first."""
 _AT_ONCE = 200
 """Breakers, or registrations, in one report."""
 _SURELY_FITS = 100
@@ -90,7 +89,7 @@ class Sync:
         self._refused: dict[str, Refusal] = {}
         self._resets = ResetLog(self._started)
         self._touched: set[str] = set()  # breakers whose status should travel at once
-        self._due: dict[str, float] = {}  # breakers to register -> not before
+        self._registrations = Registrations()
         self._forget_connection()
 
     def begin_anew(self) -> None:
@@ -116,8 +115,7 @@ class Sync:
         self.wake()
 
     def _registered(self, breaker: CircuitBreaker) -> None:
-        with self._marks:
-            self._due[breaker.name] = 0.0
+        self._registrations.add(breaker.name)
         self._sow(breaker.name)
         self.wake()
 
@@ -146,11 +144,11 @@ class Sync:
     def hello(self) -> Hello:
         """Begins a conversation: whatever was not acknowledged in the last one will be said again."""
         with self._exchange:
-            with self._marks:
-                self._due = dict.fromkeys((b.name for b in self.registry.all()), 0.0)
+            for breaker in self.registry.all():
+                self._registrations.add(breaker.name)
             self._forget_connection()
-            registrations = self._registrations(_AT_ONCE)
-            self._settle_registrations(registrations)
+            registrations = self._registrations_due(_AT_ONCE)
+            self._registrations.said(registrations)
             return Hello(
                 instance=self.instance,
                 service=self.service,
@@ -166,11 +164,8 @@ class Sync:
     @property
     def urgent(self) -> bool:
         """Whether a report should go out now, and not at the next interval."""
-        now = self._clock()
-        with self._marks:
-            due = any(at <= now for at in self._due.values())
         return bool(
-            due
+            self._registrations.due(self._clock(), 1)
             or self.outbox.ready
             or self._touched
             or self._backlog
@@ -222,7 +217,7 @@ class Sync:
             revision=self.revision,
             breakers=tuple(status_of(snapshot, self._baselines.get(snapshot.name)) for snapshot in snapshots),
             transitions=self.outbox.take(transitions),
-            registrations=self._registrations(at_once),
+            registrations=self._registrations_due(at_once),
             refusals=tuple(refusals[:at_once]),
             resets=self._resets.unsaid(at_once),
             dropped=self.outbox.dropped,
@@ -233,24 +228,17 @@ class Sync:
         self._said.update(self._saying)
         said = self._saying.keys()
         self._backlog = [name for name in self._backlog if name not in said and self.registry.get(name) is not None]
-        self._settle_registrations(report.registrations)
+        self._registrations.said(report.registrations)
         self._refusals_due -= {refusal.name for refusal in report.refusals}
         self._resets.said(report.resets, report.id)
         self._revision_said = report.revision
 
-    def _registrations(self, limit: int) -> tuple[Registration, ...]:
-        now = self._clock()
-        with self._marks:
-            due = [name for name, at in self._due.items() if at <= now][:limit]
-        return tuple(_registration(b) for name in due if (b := self.registry.get(name)) is not None)
-
-    def _settle_registrations(self, registrations: Iterable[Registration]) -> None:
-        now = self._clock()
-        with self._marks:
-            for registration in registrations:
-                self._due.pop(registration.name, None)
-            for name in [name for name, at in self._due.items() if at <= now and self.registry.get(name) is None]:
-                del self._due[name]
+    def _registrations_due(self, limit: int) -> tuple[Registration, ...]:
+        due = [(name, self.registry.get(name)) for name in self._registrations.due(self._clock(), limit)]
+        for name, breaker in due:
+            if breaker is None:  # the registry has forgotten it
+                self._registrations.cancel(name)
+        return tuple(registration_of(breaker) for _, breaker in due if breaker is not None)
 
     # --- what is heard -------------------------------------------------------------------------------------------
 
@@ -297,7 +285,10 @@ class Sync:
             self._rows[row.name] = row
             self._refused.pop(row.name, None)
             self._refusals_due.discard(row.name)
-            self._register_later(row)
+            if row.deleted:
+                self._registrations.add(row.name, not_before=self._clock() + REGISTER_AGAIN_AFTER)
+            else:
+                self._registrations.cancel_later(row.name)
             try:
                 enforce_override(breaker, row)
                 enforce_config(breaker, row)
@@ -316,13 +307,6 @@ class Sync:
         named = {row.name for row in desired.breakers}
         for name in [name for name in self._rows if name not in named]:
             self._apply_row(DesiredBreaker(name, desired.revision, deleted=True))
-
-    def _register_later(self, row: DesiredBreaker) -> None:
-        with self._marks:
-            if row.deleted:
-                self._due[row.name] = self._clock() + REGISTER_AGAIN_AFTER
-            elif self._due.get(row.name, 0.0) > 0.0:
-                del self._due[row.name]  # the control plane knows the name again
 
     def _reset(self, command: ResetCommand) -> None:
         if not self._resets.admits(command, instance=self.instance, now=self._clock()):
@@ -348,8 +332,3 @@ class Sync:
             breaker = self.registry.get(row.name)
             if breaker is not None:
                 self._sow(breaker.name)
-
-
-def _registration(breaker: CircuitBreaker) -> Registration:
-    http = breaker.code_http_config
-    return Registration(breaker.name, breaker.code_config.as_dict(), None if http is None else http.as_dict())

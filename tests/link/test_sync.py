@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from breakers.core.config import CircuitBreakerConfig
+from breakers.core.registrations import REGISTER_AGAIN_AFTER
 from breakers.core.registry import CircuitBreakerRegistry
 from breakers.core.states import CircuitBreakerState, Override
-from breakers.core.sync import REGISTER_AGAIN_AFTER, Sync
+from breakers.core.sync import Sync
 from breakers.core.wire import (
     MAX_BYTES,
     Ack,
