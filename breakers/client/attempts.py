@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import sys
 from asyncio import CancelledError
 from collections.abc import Callable
+from time import monotonic
 
 import aiohttp
 from aiohttp import ClientResponse
@@ -13,6 +15,7 @@ from aiohttp.http import HttpProcessingError
 
 from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import HttpConfig, parse_statuses
+from breakers.core.deadlines import Deadline, current_task, no_task, queue_for
 from breakers.core.errors import CircuitBreakerOpenError
 from breakers.core.states import Outcome, Permit
 
@@ -36,13 +39,35 @@ def notable(failure_statuses: str, retry_statuses: str) -> frozenset[int]:
 class HttpCircuitBreakerOpenError(CircuitBreakerOpenError, aiohttp.ClientConnectionError):
     """A rejection that handlers of aiohttp's errors already catch; the request was not sent."""
 
+    @classmethod
+    def of(cls, error: CircuitBreakerOpenError) -> HttpCircuitBreakerOpenError:
+        return cls(error.name, error.state, error.reason, error.retry_after)
 
-def acquire(breaker: CircuitBreaker) -> Permit:
-    """Raises :class:`HttpCircuitBreakerOpenError`."""
-    try:
-        return breaker.acquire()
-    except CircuitBreakerOpenError as error:
-        raise HttpCircuitBreakerOpenError(error.name, error.state, error.reason, error.retry_after) from None
+
+def arm(limit: float | None) -> Deadline | None:
+    """A deadline of the calling task, ``limit`` seconds from now; a fraction of what ``asyncio.timeout`` costs."""
+    if limit is None:
+        return None
+    loop = asyncio.get_running_loop()
+    return Deadline(queue_for(loop, limit, monotonic), current_task(loop) or no_task())
+
+
+def disarm(deadline: Deadline | None) -> bool:
+    """Whether the deadline has struck, and nobody else wants the task cancelled; its own request is taken back."""
+    if deadline is None or not deadline.leave():
+        return False
+    return deadline.task.uncancel() <= deadline.cancelling
+
+
+def settle_limited(
+    breaker: CircuitBreaker, permit: Permit, deadline: Deadline | None, error: BaseException
+) -> TimeoutError | None:
+    """Settles an attempt that ended with ``error``; what to raise instead, where its deadline has cancelled it."""
+    late = None
+    if disarm(deadline) and isinstance(error, CancelledError):
+        late = TimeoutError(f"Circuit breaker '{breaker.name}': no answer within {breaker.config.timeout:g} s")
+    settle_error(breaker, permit, late or error)
+    return late
 
 
 def outcome_of(breaker: CircuitBreaker, error: BaseException) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -11,12 +10,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
 
-from breakers.client.attempts import acquire, notable, settle_answer, settle_error, settle_with_body
+from breakers.client.attempts import (
+    HttpCircuitBreakerOpenError,
+    arm,
+    disarm,
+    notable,
+    settle_answer,
+    settle_limited,
+    settle_with_body,
+)
 from breakers.client.limits import bounded, time_is_up, total_of, what_remains
 from breakers.client.pauses import pause
 from breakers.client.retries import TRANSIENT, deserves_another, may_send_again, wait_before
 from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import HttpConfig
+from breakers.core.deadlines import Deadline
 from breakers.core.errors import CircuitBreakerOpenError
 from breakers.core.states import Outcome, Permit
 
@@ -45,25 +53,33 @@ async def fetch(
     check = options.pop("raise_for_status", None)
     limits = total_of(session, options) if "timeout" in options else session.timeout
     whole, started = limits, monotonic()
+    deadline: Deadline | None = None
     further: Further | None = None
     ended: ClientResponse | Exception
-    permit: Permit | None = acquire(breaker)
+    permit: Permit | None
+    try:
+        permit = breaker.acquire()
+    except CircuitBreakerOpenError as error:
+        raise HttpCircuitBreakerOpenError.of(error) from None
     while permit is not None:
+        if stream:
+            deadline = arm(breaker.config.timeout)  # up to the headers; aiohttp's own timer goes on to the body's end
+        else:
+            options["timeout"] = bounded(limits, breaker.config.timeout)  # kept by aiohttp's own timer, for nothing
         try:
-            if stream:
-                ended = response = await _headers(breaker, session, method, url, options)
-            else:
-                # aiohttp's own timer keeps the breaker's limit too, at no cost
-                options["timeout"] = bounded(limits, breaker.config.timeout)
-                ended = response = await session.request(method, url, raise_for_status=False, **options)
+            ended = response = await session.request(method, url, raise_for_status=False, **options)
+            if not stream:
                 await response.read()
         except BaseException as error:
-            settle_error(breaker, permit, error)
+            late = settle_limited(breaker, permit, deadline, error)
+            if late is not None:
+                late.__cause__, error = error, late
             if not isinstance(error, TRANSIENT):
                 raise
             ended = error
         else:
             if stream:
+                disarm(deadline)
                 settle_with_body(breaker, permit, response, http, partial(time_is_up, whole, started))
             elif response.status not in notable(http.failure_statuses, http.retry_statuses):
                 breaker.settle(permit, SUCCESS)
@@ -82,13 +98,6 @@ async def fetch(
     if check:
         await _raise_for_status(ended, check)
     return ended
-
-
-async def _headers(
-    breaker: CircuitBreaker, session: ClientSession, method: str, url: StrOrURL, options: dict[str, Any]
-) -> ClientResponse:
-    async with asyncio.timeout(breaker.config.timeout):
-        return await session.request(method, url, raise_for_status=False, **options)
 
 
 class Further:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
 
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 
-from breakers.client.attempts import acquire, settle_error, settle_with_body
+from breakers.client.attempts import HttpCircuitBreakerOpenError, arm, disarm, settle_limited, settle_with_body
 from breakers.client.hosts import Hosts, name_of
 from breakers.client.link import get_circuit_breaker
 from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
+from breakers.core.errors import CircuitBreakerOpenError
 
 Naming = Callable[[ClientRequest], str]
 
@@ -49,13 +49,19 @@ def aiohttp_middleware(
 async def _guarded(
     breaker: CircuitBreaker, http: HttpConfig, request: ClientRequest, handler: ClientHandlerType
 ) -> ClientResponse:
-    permit = acquire(breaker)
     try:
-        async with asyncio.timeout(breaker.config.timeout):
-            response = await handler(request)
+        permit = breaker.acquire()
+    except CircuitBreakerOpenError as error:
+        raise HttpCircuitBreakerOpenError.of(error) from None
+    deadline = arm(breaker.config.timeout)
+    try:
+        response = await handler(request)
     except BaseException as error:
-        settle_error(breaker, permit, TimeoutError() if _time_is_up(request) else error)
+        late = settle_limited(breaker, permit, deadline, TimeoutError() if _time_is_up(request) else error)
+        if late is not None:
+            raise late from error
         raise
+    disarm(deadline)
     settle_with_body(breaker, permit, response, http, partial(_time_is_up, request))
     return response
 

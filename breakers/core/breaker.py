@@ -53,7 +53,7 @@ class CircuitBreaker:
     __slots__ = (
         "__weakref__", "_announcing", "_clock", "_code_config", "_code_http", "_config_version", "_failure_if",
         "_fleet_config", "_fleet_http", "_judgement", "_listeners", "_machine", "_owner",
-"_walls", "name",
+        "_walls", "name",
     )  # fmt: skip
 
     def __init__(
@@ -255,20 +255,19 @@ class CircuitBreaker:
     ) -> None:
         """How a permitted call ended; it took from the permit's start until now. Settling twice changes nothing."""
         now = self._clock()
-        gate = self._machine.gate
+        machine = self._machine
+        gate = machine.gate
         # no call between the question and the answer: of two threads that settle one permit only one gets in
         if gate is not None and gate.epoch == permit.epoch and not (permit.settled or timed_out):
             permit.settled = True
-            if self._pass(gate, permit, outcome, now):
+            if outcome is SUCCESS:
+                passed = machine.pass_success(gate, permit.started_at, now)
+            else:
+                passed = outcome is FAILURE and machine.pass_failure(gate, permit.started_at, now)
+            if passed:
                 return
             permit.settled = False
         self._settle_at(now, permit, outcome, error, timed_out)
-
-    def _pass(self, gate: Gate, permit: Permit, outcome: Outcome, now: float) -> bool:
-        """Settles without the lock; false where that cannot be."""
-        if outcome is SUCCESS:
-            return self._machine.pass_success(gate, permit.started_at, now)
-        return outcome is FAILURE and self._machine.pass_failure(gate, permit.started_at, now)
 
     def judge(self, error: BaseException) -> Outcome:
         """What a call counts as that raised ``error``, by ``ignore`` and ``record``."""
@@ -456,19 +455,18 @@ class CircuitBreaker:
 
     def configure(self, config: CircuitBreakerConfig) -> None:
         """A live edit by code: nothing learnt is lost, nothing is judged before the next completion."""
-        with LOCK:
-            self._code_config = replace(_checked(config), name=self.name)
-            self._apply_config()
+        given = replace(_checked(config), name=self.name)
+        self._step(self._clock(), self._adopt, given, self._fleet_config, self._config_version)
 
     def apply_fleet_config(self, config: CircuitBreakerConfig | None, version: int | None) -> None:
         """The fleet's config outranks the code's; ``None`` returns to the code's."""
-        with LOCK:
-            self._fleet_config = None if config is None else replace(_checked(config), name=self.name)
-            self._config_version = None if config is None else version
-            self._apply_config()
+        given = None if config is None else replace(_checked(config), name=self.name)
+        self._step(self._clock(), self._adopt, None, given, None if given is None else version)
 
-    def _apply_config(self) -> None:
-        self._step(self._clock(), self._machine.configure, self._fleet_config or self._code_config)
+    def _adopt(self, code: CircuitBreakerConfig | None, fleet: CircuitBreakerConfig | None, version: int | None) -> None:
+        self._code_config = code or self._code_config
+        self._fleet_config, self._config_version = fleet, version
+        self._machine.configure(fleet or self._code_config)
 
     @property
     def http_config(self) -> HttpConfig | None:
