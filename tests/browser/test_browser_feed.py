@@ -1,0 +1,211 @@
+"""What a page does with what it hears, and when it hears nothing: a scripted socket, and a clock in the test's hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, WebSocketRoute, expect
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Page]
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def row(name: str, state: str = "closed", **given: Any) -> dict[str, Any]:
+    instances = {"total": 4, "closed": 0, "half_open": 0, "open": 0, "silent": 0}
+    made = {
+        "name": name, "group": "", "state": state, "override": None, "services": ["trading"],
+        "instances": {**instances, state: 4}, "since": "2026-03-01T11:50:00Z", "retry_at": None, "cause": None,
+        "rates": {"calls": 9.5, "failures": 0.0, "rejected": 0.0}, "failure_rate": 0.1, "p50": None, "p95": None,
+        "p99": None, "version": 1, "applied": {"on": 4, "of": 4}, "limit": 0.5, "trend": [0.0, 50.0],
+        "ready_to_probe": False,
+    }  # fmt: skip
+    return {**made, **given}
+
+
+class Feed:
+    """The server's end of the feed, as the test plays it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.now = START
+        self.sockets: list[WebSocketRoute] = []
+        self.refusing = False
+        page.clock.install(time=START - timedelta(minutes=1))
+        page.clock.pause_at(START)
+        page.route_web_socket("**/ws/feed", self._accept)
+
+    def _accept(self, socket: WebSocketRoute) -> None:
+        if self.refusing:
+            socket.close(code=1012)
+        else:
+            self.sockets.append(socket)
+
+    def say(
+        self, kind: str, *rows: dict[str, Any], removed: tuple[str, ...] = (), late: float = 0.0, **rest: Any
+    ) -> None:
+        at = (self.now - timedelta(seconds=late)).isoformat()
+        message = {"type": kind, "rows": rows, "summary": {"silent": 0}, "server_time": at, **rest}
+        self.sockets[-1].send(json.dumps({**message, "removed": removed} if kind == "update" else message))
+
+    def event(self, **facts: Any) -> None:
+        self.sockets[-1].send(json.dumps({"type": "event", "at": self.now.isoformat(), **facts}))
+
+    def wait(self, seconds: int, *, hearing: bool = False) -> None:
+        """Time passes on the page; with heartbeats of the server or without."""
+        for _ in range(seconds):
+            self.now += timedelta(seconds=1)
+            if hearing:
+                self.say("update")
+            self.page.clock.run_for(1000)
+
+
+@pytest.fixture
+def page(open_page: Open) -> Page:
+    return open_page("/dashboard", go=False)
+
+
+@pytest.fixture
+def feed(page: Page, server: Any) -> Feed:
+    """A page that is live, with ``a`` open and ``b`` closed."""
+    feed = Feed(page)
+    page.goto(f"{server.url}/dashboard")
+    expect(page.locator("#link-word")).to_have_text("Connecting")
+    feed.say("snapshot", row("a", "open"), row("b"))
+    expect(page.locator("#link-word")).to_have_text("Live")
+    return feed
+
+
+def names(page: Page, place: str) -> list[str]:
+    found: list[str] = page.locator(f"#{place} .row").evaluate_all("rows => rows.map((row) => row.dataset.name)")
+    return found
+
+
+def test_a_snapshot_is_all_there_is(page: Page, feed: Feed) -> None:
+    expect(page.locator("#verdict-title")).to_have_text("1 of 2 breakers is open")
+    assert (names(page, "attention"), names(page, "rest")) == (["a"], ["b"])
+    expect(page.locator('[data-name="a"] .c-age')).to_have_text("10 m 0 s")
+    expect(page).to_have_title("(1 open) Overview · Breakers")
+    expect(page.locator('.chip[data-chip="open"] b')).to_have_text("1")
+
+
+def test_an_update_moves_rows_adds_them_and_takes_them_away(page: Page, feed: Feed) -> None:
+    feed.say("update", row("b", "open", rates={"calls": 0, "failures": 0, "rejected": 7.0}), row("c"), removed=("a",))
+    feed.wait(4, hearing=True)
+    assert (names(page, "attention"), names(page, "rest")) == (["b"], ["c"])
+    expect(page.locator('[data-name="b"] .c-rejected')).to_have_text("7.0")
+    feed.say("snapshot", row("b"))
+    feed.wait(1, hearing=True)
+    assert (names(page, "attention"), names(page, "rest")) == ([], ["b"])
+    expect(page.locator("#verdict-title")).to_have_text("The one breaker is closed")
+    expect(page.locator("#favicon")).to_have_attribute("href", "/static/img/favicon-closed.svg")
+
+
+def test_rows_keep_their_place_while_somebody_points_at_them(page: Page, feed: Feed) -> None:
+    page.locator('#attention [data-name="a"]').hover()
+    feed.say("update", row("a", "closed", failure_rate=0.25))
+    feed.wait(1, hearing=True)
+    assert names(page, "attention") == ["a"]
+    expect(page.locator('[data-name="a"] .rate')).to_have_text("25.0%")
+    expect(page.locator("#held")).to_have_text("Order held: 1 row would move")
+    page.mouse.move(5, 5)
+    feed.wait(2, hearing=True)
+    assert names(page, "attention") == ["a"]
+    feed.wait(3, hearing=True)
+    assert (names(page, "attention"), names(page, "rest")) == ([], ["a", "b"])
+    expect(page.locator("#held")).to_have_text("")
+
+
+def test_what_several_instances_do_at_once_is_one_change(page: Page, feed: Feed) -> None:
+    for _ in range(3):
+        feed.event(
+            kind="transition", name="a", service="trading", to_state="open", reason="failure_rate", cause="62 % failed"
+        )
+    expect(page.locator("#changes .change").first).to_contain_text("Open on 3 instances: 62 % failed")
+    feed.event(kind="reset", change="reset", name="a", text="reset: INC-7", actor="user:olivia")
+    expect(page.locator("#changes .change").first).to_contain_text("reset: INC-7 · user:olivia")
+
+
+def test_silence_is_said(page: Page, feed: Feed) -> None:
+    feed.wait(5)
+    expect(page.locator("body")).to_have_attribute("data-link", "lagging")
+    feed.wait(11)
+    expect(page.locator("body")).to_have_attribute("data-link", "stale")
+    expect(page.locator("#banner")).to_contain_text("No news for 16 s. You see the fleet as of 12:00:00 UTC.")
+    expect(page).to_have_title("? (1 open) Overview · Breakers")
+    expect(page.locator("#favicon")).to_have_attribute("href", "/static/img/favicon-neutral.svg")
+    feed.say("update")
+    feed.wait(1, hearing=True)
+    expect(page.locator("body")).to_have_attribute("data-link", "live")
+    expect(page.locator("#banner")).to_be_hidden()
+
+
+def test_a_socket_that_stays_silent_is_replaced(page: Page, feed: Feed) -> None:
+    feed.wait(42)
+    assert len(feed.sockets) == 2
+    feed.say("snapshot", row("a"))
+    expect(page.locator("body")).to_have_attribute("data-link", "live")
+
+
+def test_a_lost_connection_counts_down_and_begins_anew(page: Page, feed: Feed) -> None:
+    feed.refusing = True
+    feed.sockets[-1].close(code=1012)
+    expect(page.locator("body")).to_have_attribute("data-link", "reconnecting")
+    feed.wait(20)
+    expect(page.locator("#banner")).to_contain_text("Live updates lost 20 s ago.")
+    expect(page.locator("#banner")).to_contain_text("Next try in")
+    feed.refusing = False
+    page.get_by_role("button", name="Reconnect now").click()
+    feed.say("snapshot", row("b", "open"))
+    expect(page.locator("body")).to_have_attribute("data-link", "live")
+    expect(page.locator("#banner")).to_be_hidden()
+    feed.wait(4, hearing=True)
+    assert (names(page, "attention"), names(page, "rest")) == (["b"], [])
+
+
+def test_when_sockets_do_not_get_through_the_page_asks(page: Page, feed: Feed) -> None:
+    answer = {"summary": {"silent": 0}, "breakers": [row("polled", "open")]}
+    page.route("**/dashboard", lambda route: route.fulfill(json=answer))
+    feed.refusing = True
+    feed.sockets[-1].close(code=1012)
+    feed.wait(75)
+    expect(page.locator("body")).to_have_attribute("data-link", "polling")
+    expect(page.locator("#banner")).to_contain_text("asks every 10 s")
+    assert names(page, "attention") == ["polled"]
+
+
+def test_a_session_that_ended_is_said(page: Page, feed: Feed) -> None:
+    feed.sockets[-1].close(code=4401)
+    expect(page.locator("body")).to_have_attribute("data-link", "signed_out")
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_a_reset_says_who_confirmed_and_who_gave_no_answer(page: Page, feed: Feed) -> None:
+    said = {"message": "", "command": "c1", "name": "a", "targeted": 4, "confirmed": 0, "silent": 1}
+    page.route("**/dashboard/reset", lambda route: route.fulfill(json=said))
+    button = page.get_by_role("button", name="Reset a", exact=True)
+    button.click()
+    expect(page.get_by_role("dialog")).to_contain_text("Open on 4 of 4 instances. Failure rate now 10.0%, limit 50%.")
+    page.get_by_role("dialog").get_by_role("button", name="Reset", exact=True).click()
+    expect(page.locator("#toasts")).to_contain_text("Reset a: 0 of 4 confirmed")
+    expect(button).to_be_disabled()
+    for confirmed in (1, 2):
+        feed.event(kind="reset_progress", command="c1", name="a", targeted=4, confirmed=confirmed, silent=1)
+    expect(page.locator("#toasts")).to_contain_text("Reset a: 2 of 4 confirmed")
+    feed.event(kind="reset_progress", command="c1", name="a", targeted=4, confirmed=3, silent=1)
+    expect(page.locator("#toasts")).to_contain_text("Reset a: 3 of 4 confirmed, 1 no answer")
+    expect(button).to_be_enabled()
+
+
+def test_a_lost_race_is_told_and_nothing_is_claimed(page: Page, feed: Feed, complaints: list[str]) -> None:
+    told = {"message": "a was changed meanwhile: it is at v2 now. Look again, then decide."}
+    page.route("**/dashboard/reset", lambda route: route.fulfill(status=412, json=told))
+    page.get_by_role("button", name="Reset a", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Reset", exact=True).click()
+    expect(page.locator('.toast[data-level="error"]')).to_contain_text("it is at v2 now")
+    complaints.remove("Failed to load resource: the server responded with a status of 412 (Precondition Failed)")
+    expect(page.get_by_role("button", name="Reset a", exact=True)).to_be_enabled()
