@@ -31,7 +31,7 @@ def derive_row(view: BreakerView, record: BreakerRecord, now: datetime) -> Row:
         services=sorted({facts.identity.service for facts, _ in view.members.values()}),
         instances=_instance_counts(view),
         since=iso(view.since),
-        retry_at=iso(retry_at_of(view, live)),
+        retry_at=iso(retry_at_of(live)),
         cause=view.causes[view.state][1] if view.state in view.causes else None,
         rates=view.flow.rates,
         failure_rate=_failure_rate(view, live),
@@ -42,7 +42,7 @@ def derive_row(view: BreakerView, record: BreakerRecord, now: datetime) -> Row:
         applied=_applied(live, record),
         limit=record.config.failure_rate_threshold,
         trend=view.flow.trend(),
-        ready_to_probe=_ready(view, live, override, now),
+        ready_to_probe=_ready(live, override, now),
     )
 
 
@@ -57,16 +57,14 @@ def _instance_counts(view: BreakerView) -> InstanceCounts:
     return InstanceCounts(total=len(view.members), closed=closed, half_open=half_open, open=opened, silent=silent)
 
 
-def retry_at_of(view: BreakerView, live: Live) -> datetime | None:
+def retry_at_of(live: Live) -> datetime | None:
     """When the first open instance lets a probe through."""
-    if view.state is not OPEN:
-        return None
     return min((o.retry_at for _, o in live if o.state is OPEN and o.retry_at is not None), default=None)
 
 
-def _ready(view: BreakerView, live: Live, override: OverrideRow | None, now: datetime) -> bool:
+def _ready(live: Live, override: OverrideRow | None, now: datetime) -> bool:
     """Whether the breaker is open, but each open instance would let the next call through as a probe."""
-    if view.state is not OPEN or (override is not None and override["override"] == Override.FORCED_OPEN.value):
+    if override is not None and override["override"] == Override.FORCED_OPEN.value:
         return False
     waits = [o.retry_at for _, o in live if o.state is OPEN]
     return bool(waits) and all(wait is not None and wait <= now for wait in waits)

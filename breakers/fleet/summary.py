@@ -121,7 +121,7 @@ def _are(count: int) -> str:
 def derive_metrics(view: BreakerView, record: BreakerRecord, now: datetime) -> dict[str, Any]:
     """The keys of ``CircuitBreaker.get_metrics()`` over the fleet; percentiles from merged histograms."""
     live = view.live()
-    override, retry_at, histogram = view.override(now), retry_at_of(view, live), histogram_of(view)
+    override, retry_at, histogram = view.override(now), retry_at_of(live), histogram_of(view)
     observations = [observation for _, observation in view.members.values()]
     opened = [o.since for _, o in live if o.state is OPEN and o.since is not None]
     return {

@@ -64,7 +64,7 @@ def test_latency_that_is_told_again_counts_once(scene):
     for buckets in ({"40": 5, "50": 1}, {"40": 3}, {"40": 5, "50": 1}):
         one.latency["bank-api"] = buckets
         one.tell(add={"successes": 1})
-    assert scene.fleet.metrics("bank-api")["latency"]["counts"] == {40: 5, 50: 1}
+        assert scene.fleet.metrics("bank-api")["latency"]["counts"] == {40: 5, 50: 1}
 
 
 def test_a_second_reconnect_brings_no_spike_either(scene):

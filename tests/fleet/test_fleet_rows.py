@@ -9,7 +9,7 @@ from breakers.core.states import CircuitBreakerState, Override
 from breakers.core.wire import TransitionReport, WindowCounts
 from breakers.fleet import iso
 
-CLOSED, OPEN = CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN
+CLOSED, HALF_OPEN, OPEN = CircuitBreakerState.CLOSED, CircuitBreakerState.HALF_OPEN, CircuitBreakerState.OPEN
 
 
 def test_a_row_has_exactly_the_keys_of_the_contract(scene):
@@ -84,6 +84,14 @@ def test_the_last_known_state_does_not_depend_on_who_falls_silent_first(scene):
     scene.wait(16)
     assert scene.row()["instances"]["silent"] == 2
     assert scene.row()["state"] == "open"
+
+
+def test_the_old_socket_that_is_lost_after_the_new_one_came_unlinks_nobody(scene):
+    one = scene.link().connect()
+    one.disconnect()
+    assert scene.fleet.instances()[0]["linked"]
+    one.disconnect()
+    assert not scene.fleet.instances()[0]["linked"]
 
 
 def test_a_goodbye_counts_at_once_and_a_lost_socket_does_not(scene):
@@ -191,6 +199,14 @@ def test_a_wait_that_is_told_anew_with_the_delay_of_the_way_stays(scene):
     assert scene.row()["retry_at"] == before
     one.tell(state="open", retry_in=10.0)
     assert scene.row()["retry_at"] == iso(scene.now + timedelta(seconds=10)), "the wait was edited"
+
+
+def test_an_opening_whose_wait_is_not_yet_told_is_not_ready_by_the_wait_of_the_last(scene):
+    one = scene.link().tell(state="open", retry_in=5.0)
+    scene.wait(6, heartbeats=(one,))
+    at = scene.now.timestamp()
+    one.send(transitions=(TransitionReport(1, "bank-api", HALF_OPEN, OPEN, "probe_failed", "again", at, epoch=2),))
+    assert (scene.row()["state"], scene.row()["retry_at"], scene.row()["ready_to_probe"]) == ("open", None, False)
 
 
 def test_open_past_its_wait_is_ready_to_probe(scene):
