@@ -3,7 +3,9 @@
 Problem(Exception)
 ├── NotFound           no breaker, or key, of this name
 ├── AlreadyExists      the name is taken
-└── VersionConflict    somebody else was faster; carries the version that stands now
+├── UnknownVersion     the breaker never had this version
+├── VersionConflict    somebody else was faster; carries the version that stands now
+└── NeedsConfirmation  it would stop most of a group's calls; say so again if you mean it
 """
 
 from __future__ import annotations
@@ -31,3 +33,20 @@ class VersionConflict(Problem):
     def __init__(self, name: str, current_version: int) -> None:
         self.current_version = current_version
         super().__init__(name, f"{name!r} has meanwhile been changed; its version is now {current_version}")
+
+
+class UnknownVersion(Problem):
+    def __init__(self, name: str, version: int) -> None:
+        self.version = version
+        super().__init__(name, f"{name!r} never had a version {version}")
+
+
+class NeedsConfirmation(Problem):
+    """``count`` of the ``of`` breakers of ``group`` (``""``: of the fleet) would reject every call."""
+
+    def __init__(self, name: str, *, count: int, of: int, group: str) -> None:
+        self.count, self.of, self.group = count, of, group
+        where = f"the group {group!r}" if group else "the fleet"
+        super().__init__(
+            name, f"then {count} of the {of} breakers of {where} reject every call; confirm if you mean it"
+        )

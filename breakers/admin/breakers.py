@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from breakers import selectors, services
+from breakers.advice import advice
 from breakers.fleet import fleet
 from breakers.models import BreakerConfig, ConfigChange
 from breakers.problems import AlreadyExists, NotFound, VersionConflict
@@ -18,7 +19,7 @@ from breakers.problems import AlreadyExists, NotFound, VersionConflict
 from . import live
 from .actions import actor_of, force_open, release, reset
 from .filters import OverrideFilter, StateFilter
-from .forms import BreakerConfigForm, ReasonedActionForm, unwise
+from .forms import BreakerConfigForm, ReasonedActionForm
 
 if TYPE_CHECKING:
     _Admin = admin.ModelAdmin[BreakerConfig]
@@ -178,7 +179,7 @@ class BreakerConfigAdmin(_Admin):
             row = services.breaker_create(name=obj.name, **given)
         obj.pk = row.pk
         obj.refresh_from_db()
-        for sentence in unwise(row.config()):
+        for sentence in advice(row.config(), row.http_config()):
             self.message_user(request, sentence, messages.WARNING)
 
     def delete_model(self, request: HttpRequest, obj: BreakerConfig) -> None:

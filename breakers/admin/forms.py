@@ -97,17 +97,3 @@ class ForceOpenForm(forms.Form):
     hours = forms.FloatField(
         min_value=0.01, max_value=168, initial=1, label="For how many hours", help_text="It is released by itself then."
     )
-
-
-def unwise(config: CircuitBreakerConfig) -> list[str]:
-    """Sentences about values that are right and yet hardly meant."""
-    found = []
-    if config.recovery_timeout <= 1:
-        found.append(f"A wait of {config.recovery_timeout:g} s means a probe at least every second while it is down.")
-    if not config.failure_threshold and not config.failure_rate_threshold and not config.slow_call_rate_threshold:
-        found.append("No rule is on: this breaker never opens.")
-    if config.timeout is None:
-        found.append("Without a timeout, a call that hangs is never counted as a failure.")
-    if config.max_recovery_timeout < config.recovery_timeout:
-        found.append(f"The ceiling of the wait, {config.max_recovery_timeout:g} s, is below the wait itself.")
-    return found

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from breakers import services
+from breakers.advice import advice
 from breakers.core.states import Override
 from breakers.fleet import fleet
 from breakers.problems import VersionConflict
@@ -79,12 +80,12 @@ class ConfigView(FleetView):
     permission_by_method: ClassVar = {"PUT": MayEdit, "PATCH": MayEdit}
 
     def get(self, request: Request, name: str) -> Response:
-        return _saved(name)
+        return saved(name)
 
     def put(self, request: Request, name: str) -> Response:
         expected, wanted = _expected(request, name), _edit(request, name)
         self._save(request, name, wanted, expected, whole=True)
-        return _saved(name)
+        return saved(name)
 
     def patch(self, request: Request, name: str) -> Response:
         expected, wanted = _expected(request, name), _edit(request, name)
@@ -92,7 +93,7 @@ class ConfigView(FleetView):
             self._save(request, name, wanted, expected, whole=False)
         else:
             self._merge(request, name, wanted)
-        return _saved(name)
+        return saved(name)
 
     def _merge(self, request: Request, name: str, wanted: Mapping[str, Any]) -> None:
         """A part into whatever stands when it is written: an edit that comes between is merged into, not lost."""
@@ -122,10 +123,12 @@ def _edit(request: Request, name: str) -> dict[str, Any]:
     return wanted
 
 
-def _saved(name: str) -> Response:
+def saved(name: str) -> Response:
+    """The config that stands now, with ``warnings`` about values that are legal and hardly meant."""
     record, row = record_of(name), row_of(name)
     answer = {"name": name, "config": config_of(record), "version": record.version, "applied": row["applied"]}
-    return versioned(Response(answer), record.version)
+    warnings = advice(record.config, record.http)
+    return versioned(Response({**answer, "warnings": warnings}), record.version)
 
 
 class OverrideView(FleetView):
@@ -143,6 +146,7 @@ class OverrideView(FleetView):
             expires_at=None if seconds is None else timezone.now() + timedelta(seconds=seconds),
             by=actor_of(request),
             expected_version=expected,
+            confirm=wanted.get("confirm", False),
         )
         return _overridden(name)
 

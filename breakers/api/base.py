@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -27,7 +28,7 @@ class FleetView(APIView):
     ``permission_by_method`` says what methods other than reading take; reading takes ``MayRead``.
     """
 
-    parser_classes = (JsonParser,)
+    parser_classes: Sequence[type[BaseParser]] = (JsonParser,)
     content_negotiation_class = AnyAccept
     permission_by_method: ClassVar[Mapping[str, type[BasePermission]]] = {}
 

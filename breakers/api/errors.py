@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from breakers.core.errors import ConfigError
-from breakers.problems import AlreadyExists, NotFound, VersionConflict
+from breakers.problems import AlreadyExists, NeedsConfirmation, NotFound, UnknownVersion, VersionConflict
 
 logger = logging.getLogger("breakers.api")
 
@@ -56,6 +56,11 @@ def _ours(problem: Exception) -> Response | None:
         return error("already_exists", message, status.HTTP_409_CONFLICT, {"name": message})
     if isinstance(problem, VersionConflict):
         return _conflict(problem)
+    if isinstance(problem, UnknownVersion):
+        message = f"{problem.name!r} never had a version {problem.version}."
+        return error("not_found", message, status.HTTP_404_NOT_FOUND, {"version": message})
+    if isinstance(problem, NeedsConfirmation):
+        return error("needs_confirmation", _sentence(problem), status.HTTP_409_CONFLICT, {"confirm": "must be true"})
     return None
 
 

@@ -86,3 +86,12 @@ class MayEdit(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         permission = self._permissions.get(request.method or "", "change_breakerconfig")
         return may_operate(request.user, permission, key_of(request))
+
+
+class MayEditAll(BasePermission):
+    """What may create as well as edit: an import, a copy, a restored version."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        key = key_of(request)
+        wanted = ("add_breakerconfig", "change_breakerconfig")
+        return all(may_operate(request.user, permission, key) for permission in wanted)

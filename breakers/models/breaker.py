@@ -147,6 +147,10 @@ class BreakerConfig(models.Model):
         expired = self.override_expires_at is not None and self.override_expires_at <= now
         return Override(self.override) if self.override and not expired else None
 
+    def lift_override(self) -> None:
+        self.override = self.override_reason = self.override_by = ""
+        self.override_expires_at = None
+
     def override_settings(self) -> dict[str, Any] | None:
         """The override as the audit holds it; ``None`` where there is none."""
         if not self.override:

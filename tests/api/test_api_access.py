@@ -31,6 +31,11 @@ ENDPOINTS = [
     ("PUT", "/circuit-breakers/bank-api/config", {}, EDIT),
     ("PATCH", "/circuit-breakers/bank-api/config", {"failure_threshold": 2}, EDIT),
     ("POST", "/circuit-breakers", {"name": "new"}, EDIT),
+    ("GET", "/circuit-breakers/bank-api/versions", None, READ),
+    ("GET", "/configs", None, READ),
+    ("POST", "/configs", {"format": 1, "breakers": {}}, EDIT),
+    ("POST", "/circuit-breakers/bank-api/restore", {"version": 1}, EDIT),
+    ("POST", "/circuit-breakers/bank-api/copy", {"to": "copied"}, EDIT),
     ("DELETE", "/circuit-breakers/bank-api", None, EDIT),
 ]
 IDS = [f"{method} {path}" for method, path, _, _ in ENDPOINTS]

@@ -211,3 +211,17 @@ def test_a_precondition_that_cannot_be_read_is_named(api, bank_api, header):
 def test_acting_on_an_unknown_breaker_is_a_404(api, ground, method, path, body):
     answer = getattr(api, method)(path, body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_forcing_most_of_a_group_open_takes_a_confirmation(api, breaker):
+    for name in ("a", "b", "c"):
+        breaker(name, group="core")
+    forced = {"override": "forced_open", "reason": "INC-1"}
+    assert api.put("/circuit-breakers/a/override", forced).status_code == 200
+    answer = api.put("/circuit-breakers/b/override", forced)
+    problem = answer.json()["error"]
+    assert (answer.status_code, problem["code"], set(problem["fields"])) == (409, "needs_confirmation", {"confirm"})
+    assert "2 of the 3 breakers of the group 'core'" in problem["message"]
+    assert api.put("/circuit-breakers/b/override", {**forced, "confirm": 1}).status_code == 400
+    assert api.put("/circuit-breakers/b/override", {**forced, "confirm": False}).status_code == 409
+    assert api.put("/circuit-breakers/b/override", {**forced, "confirm": True}).status_code == 200

@@ -169,7 +169,7 @@ def test_unwise_values_are_saved_and_told_in_words(create: Create, editor: User,
     edit(browser, row, failure_threshold="0", recovery_timeout="1")
     page = browser.get(LIST).content.decode()
     assert "this breaker never opens" in page
-    assert "A wait of 1 s means a probe at least every second" in page
+    assert "A wait of 1 s means a probe every second from each instance" in page
 
 
 # --- create and delete ------------------------------------------------------------------------------------------
