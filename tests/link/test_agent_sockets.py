@@ -225,8 +225,14 @@ async def test_a_newer_link_of_the_same_instance_takes_over(shared_server: Serve
         assert await agent.farewell() == (4409, "a newer link of the same instance has taken over")
         await newer.say(report(1, breakers=(BreakerStatus("taken_over", OPEN),)))
         await newer.hear_until(Ack)
+        await agent.socket.close()
         one = {"total": 1, "closed": 0, "half_open": 0, "open": 1, "silent": 0}
         eventually(lambda: shared_server.request("GET", "/circuit-breakers/taken_over")[1].get("instances") == one)
+        path = "/circuit-breakers/taken_over/config"
+        assert shared_server.request("PATCH", path, {"failure_threshold": 3})[0] == 200
+        while not (desired := await newer.hear_until(Desired)).breakers or desired.breakers[0].config is None:
+            pass
+        assert desired.breakers[0].config["failure_threshold"] == 3
 
 
 async def test_a_repeated_hello_is_passed_over(agent: Agent) -> None:
