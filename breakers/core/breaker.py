@@ -456,17 +456,21 @@ class CircuitBreaker:
     def configure(self, config: CircuitBreakerConfig) -> None:
         """A live edit by code: nothing learnt is lost, nothing is judged before the next completion."""
         given = replace(_checked(config), name=self.name)
-        self._step(self._clock(), self._adopt, given, self._fleet_config, self._config_version)
+        self._step(self._clock(), self._adopt_code, given)
 
     def apply_fleet_config(self, config: CircuitBreakerConfig | None, version: int | None) -> None:
         """The fleet's config outranks the code's; ``None`` returns to the code's."""
         given = None if config is None else replace(_checked(config), name=self.name)
-        self._step(self._clock(), self._adopt, None, given, None if given is None else version)
+        self._step(self._clock(), self._adopt_fleet, given, version)
 
-    def _adopt(self, code: CircuitBreakerConfig | None, fleet: CircuitBreakerConfig | None, version: int | None) -> None:
-        self._code_config = code or self._code_config
-        self._fleet_config, self._config_version = fleet, version
-        self._machine.configure(fleet or self._code_config)
+    def _adopt_code(self, config: CircuitBreakerConfig) -> None:
+        self._code_config = config
+        self._machine.configure(self._fleet_config or config)
+
+    def _adopt_fleet(self, config: CircuitBreakerConfig | None, version: int | None) -> None:
+        self._fleet_config = config
+        self._config_version = None if config is None else version
+        self._machine.configure(config or self._code_config)
 
     @property
     def http_config(self) -> HttpConfig | None:

@@ -86,14 +86,14 @@ class TimeWindow:
 
     def __init__(self, size: int) -> None:
         self.buckets: deque[Bucket] = deque()
-        self.newest = Bucket(-1)
+        self.newest: Bucket
         self.calls = self.failures = self.slow = 0
         self.until = -inf
         """Seconds; before then calls go into the newest bucket, and none expires. A little early for the rounding."""
         self._cut(size)
 
     def push(self, now: float, failed: bool, slow: bool) -> None:
-        self._forget(now)
+        """What has expired stays until :meth:`tally`."""
         bucket = self._bucket(now)
         bucket.calls += 1
         self.calls += 1

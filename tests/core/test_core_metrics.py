@@ -106,6 +106,16 @@ def test_moments_are_told_in_seconds_since_1970_and_stand_still(make, calls, clo
     assert breaker.get_metrics() == view
 
 
+def test_every_call_moves_its_moment(make, calls, clock) -> None:
+    breaker = make()
+    for _ in range(3):
+        for call, moment in ((calls.succeed, "last_success_time"), (calls.fail, "last_failure_time")):
+            clock.advance(100.0)
+            call(breaker)
+            call(breaker)
+            assert breaker.get_metrics()[moment] == pytest.approx(time.time(), abs=10.0)
+
+
 def test_the_state_has_an_age(make, calls, clock) -> None:
     breaker = make(failure_threshold=1)
     clock.advance(7.0)

@@ -166,10 +166,24 @@ def test_one_permit_settled_by_eight_threads_counts_once(make) -> None:
     assert breaker.get_metrics()["failures_total"] == 1
 
 
-def test_a_healthy_call_takes_no_lock(make) -> None:
-    """While another thread holds the lock for as long as it likes."""
-    breaker = make()
-    breaker.call_sync(int)  # the bucket of its latency is there
+BOTH_RATES = {"failure_rate_threshold": 0.5, "slow_call_duration": 9.0, "slow_call_rate_threshold": 0.5}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"slow_call_duration": 9.0},
+        {**BOTH_RATES, "window_size": 20},
+        {**BOTH_RATES, "window_size": 1000},
+        {**BOTH_RATES, "window_type": "time"},
+    ],
+)
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
+async def test_calls_of_a_closed_circuit_take_no_lock(make, calls, options, seconds) -> None:
+    """Another thread holds the lock, for as long as it likes."""
+    breaker = make(**options)
+    calls.succeed(breaker, 100)  # what a first call makes is there
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -177,14 +191,44 @@ def test_a_healthy_call_takes_no_lock(make) -> None:
             held.set()
             done.wait(30.0)
 
-    holder = threading.Thread(target=hold)
+    holder = threading.Thread(target=hold, daemon=True)
     holder.start()
     held.wait(10.0)
     for _ in range(100):
-        breaker.call_sync(int)
+        calls.succeed(breaker, took=seconds / 1000)
+    await breaker.call(asyncio.sleep, 0)
+    await breaker(asyncio.sleep)(0)
+    with breaker:
+        pass
+    async with breaker:
+        pass
+    if "failure_rate_threshold" not in options:
+        calls.fail(breaker, 3)
     done.set()
     holder.join()
-    assert breaker.get_metrics()["successes_total"] == 101
+    view = breaker.get_metrics()
+    assert view["requests_total"] == (204 if "failure_rate_threshold" in options else 207)
+
+
+def test_rejections_take_no_lock(make, calls) -> None:
+    breaker = make(failure_threshold=1)
+    calls.fail(breaker)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with LOCK:
+            held.set()
+            done.wait(30.0)
+
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    held.wait(10.0)
+    for _ in range(10):
+        with pytest.raises(CircuitBreakerOpenError):
+            breaker.acquire()
+    done.set()
+    holder.join()
+    assert breaker.get_metrics()["rejected_total"] == 10
 
 
 def test_a_listener_runs_outside_the_lock(make, calls) -> None:
@@ -201,6 +245,22 @@ def test_a_listener_runs_outside_the_lock(make, calls) -> None:
     breaker.on_transition(ask)
     calls.fail(breaker)
     assert free == [OPEN, None]
+
+
+def test_a_listener_runs_outside_the_lock_also_when_an_edit_notices_an_expiry(make, calls, clock) -> None:
+    breaker, free = make(failure_threshold=1), []
+    calls.fail(breaker)
+    breaker.force_open(expires_in=5.0)
+    clock.advance(5.0)
+
+    def ask(_: object) -> None:
+        other = threading.Thread(target=lambda: free.append(LOCK.acquire(timeout=10.0) and LOCK.release()))
+        other.start()
+        other.join(20.0)
+
+    breaker.on_transition(ask)
+    breaker.configure(CircuitBreakerConfig())
+    assert free == [None]
 
 
 def in_a_child(check: Callable[[], bool]) -> bool:

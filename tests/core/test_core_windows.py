@@ -60,6 +60,8 @@ def test_a_resized_time_window_loses_nothing_that_is_young_enough(gaps, size, ne
     assert tally.calls >= certain
     assert tally.calls <= sum(now - time < min(size, new_size) * 1.0001 for time in times)
     assert tally.slow == tally.calls == sum(bucket.calls for bucket in window.buckets)
+    indexes = [bucket.index for bucket in window.buckets]
+    assert indexes == sorted(set(indexes))
 
 
 def test_whole_seconds_leave_at_exactly_the_size() -> None:
@@ -75,3 +77,13 @@ def test_a_reading_older_than_another_threads_joins_the_newest_bucket() -> None:
     window.push(5.9, True, False)
     assert window.tally(15.9) == Tally(2, 1, 0)
     assert window.tally(16.0) == Tally(0, 0, 0)
+
+
+def test_calls_of_one_slice_share_a_bucket_and_empty_slices_have_none() -> None:
+    window = TimeWindow(60)
+    for now in (5.0, 5.5, 5.999, 40.0):
+        window.push(now, False, False)
+    assert [(bucket.index, bucket.calls) for bucket in window.buckets] == [(5, 3), (40, 1)]
+    window.resize(20)
+    assert window.tally(40.0) == Tally(1, 0, 0)
+    assert len(window.buckets) == 1
