@@ -59,7 +59,7 @@ def _instance_counts(view: BreakerView) -> InstanceCounts:
 
 def retry_at_of(live: Live) -> datetime | None:
     """When the first open instance lets a probe through."""
-    return min((o.retry_at for _, o in live if o.state is OPEN and o.retry_at is not None), default=None)
+    return min((o.retry_at for _, o in live if o.retry_at is not None), default=None)
 
 
 def _ready(live: Live, override: OverrideRow | None, now: datetime) -> bool:
