@@ -51,7 +51,7 @@ class Breakers:
         idle_after: float,
     ) -> None:
         self._name, self._config, self._http = name, config, http
-        self._hosts = Hosts(config or CircuitBreakerConfig(), max_breakers, idle_after)
+        self._hosts = Hosts(config, max_breakers, idle_after)
 
     def of(self, request: httpx.Request) -> tuple[CircuitBreaker, HttpConfig]:
         if self._name is None:

@@ -49,7 +49,7 @@ class CircuitBreakerTransport(httpx.BaseTransport):
     """Around ``transport`` (default: httpx's own), for plain functions; any number of threads may share it.
 
     ``name`` names one breaker of the registry, or is a function that names it by the request; without it each host and
-    port has its own outside the registry: at most ``max_breakers``, dropped ``idle_after`` seconds after their use.
+    port has its own: the registry keeps at most ``max_breakers``, each until ``idle_after`` seconds after its last use.
     The breaker's ``timeout`` is not kept here: set httpx's. Raises what httpx raises, and
     :class:`HttpxCircuitBreakerOpenError`.
     """

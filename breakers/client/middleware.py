@@ -28,12 +28,12 @@ def aiohttp_middleware(
 ) -> ClientMiddlewareType:
     """For ``ClientSession(middlewares=[...])``: each attempt on the wire goes through the breaker of its host and port.
 
-    Redirects and aiohttp's own second attempts are attempts too. Hosts come and go, so their breakers stay out of the
-    registry: at most ``max_breakers``, dropped ``idle_after`` seconds after their last use. ``name(request)`` names one
-    of the registry instead, known fleet-wide. Raises :class:`~breakers.client.http.HttpCircuitBreakerOpenError`.
+    Redirects and aiohttp's own second attempts are attempts too. Hosts come and go: of their breakers the registry
+    keeps at most ``max_breakers``, and forgets each ``idle_after`` seconds after its last use. ``name(request)`` names
+    the breaker instead, and then none is forgotten. Raises :class:`~breakers.client.http.HttpCircuitBreakerOpenError`.
     """
     rules = http or HttpConfig()
-    hosts = Hosts(config or CircuitBreakerConfig(), max_breakers, idle_after)
+    hosts = Hosts(config, max_breakers, idle_after)
 
     async def guard(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         breaker = (
@@ -41,6 +41,8 @@ def aiohttp_middleware(
             if name is None
             else get_circuit_breaker(name(request), config)
         )
+        if breaker.http_config is None:
+            breaker.set_http(rules)
         return await _guarded(breaker, breaker.http_config or rules, request, handler)
 
     return guard

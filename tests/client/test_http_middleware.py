@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 import aiohttp
 import aiohttp.abc
 import pytest
+from yarl import URL
 
 import breakers
+import breakers.testing as breakers_testing
 from breakers import CircuitBreakerConfig, CircuitBreakerOpenError, HttpConfig
 from breakers.client.hosts import Hosts
 from tests.misbehaving import Server, answers, hangs, hangs_mid_body, misbehaving, redirects, resets, resets_mid_body
@@ -124,10 +126,12 @@ async def test_a_named_breaker_is_the_registrys(server: Server) -> None:
     assert "named-by-function" in breakers.registry
 
 
-async def test_hosts_stay_out_of_the_registry(server: Server) -> None:
-    before = len(breakers.registry)
-    async with session_with(breakers.aiohttp_middleware()) as session, session.get(server.url):
-        assert len(breakers.registry) == before
+async def test_a_host_is_known_fleet_wide_by_its_name_and_port(server: Server) -> None:
+    rules = HttpConfig(failure_statuses="418")
+    async with session_with(breakers.aiohttp_middleware(http=rules)) as session, session.get(server.url):
+        breaker = breakers.registry.get(URL(server.url).authority)
+        assert breaker is not None
+        assert breaker.http_config == rules
 
 
 class Everywhere(aiohttp.abc.AbstractResolver):
@@ -153,19 +157,43 @@ async def test_any_host_can_have_a_breaker(server: Server, host: str) -> None:
         assert response.status == 200
 
 
+def hosts(most: int = 3) -> Hosts:
+    return Hosts(None, most=most, idle_after=60)
+
+
 def test_the_number_of_breakers_is_bounded_and_the_longest_unused_goes_first() -> None:
-    hosts = Hosts(CircuitBreakerConfig(), most=3, idle_after=60)
-    first, second = hosts.named("a:1", 0), hosts.named("b:1", 1)
-    hosts.named("c:1", 2)
-    assert hosts.named("a:1", 3) is first
-    hosts.named("d:1", 4)  # b has been unused for the longest
-    assert hosts.named("a:1", 5) is first
-    assert hosts.named("b:1", 6) is not second
+    with breakers_testing.fresh_registry():
+        known = hosts(most=3)
+        first, second = known.named("a:1", 0), known.named("b:1", 1)
+        known.named("c:1", 2)
+        assert known.named("a:1", 3) is first
+        known.named("d:1", 4)  # b has been unused for the longest
+        assert [name for name in ("a:1", "b:1", "c:1", "d:1") if name in breakers.registry] == ["a:1", "c:1", "d:1"]
+        assert known.named("a:1", 5) is first
+        assert known.named("b:1", 6) is not second
 
 
-def test_idle_breakers_are_dropped() -> None:
+def test_a_breaker_that_was_idle_for_too_long_starts_anew() -> None:
     hosts = Hosts(CircuitBreakerConfig(), most=3, idle_after=60)
     first = hosts.named("a:1", 0)
     assert hosts.named("a:1", 60) is first
-    hosts.named("b:1", 121)
-    assert hosts.named("a:1", 122) is not first
+    assert hosts.named("a:1", 120.5) is not first
+
+
+def test_idle_breakers_are_dropped() -> None:
+    with breakers_testing.fresh_registry():
+        known = hosts()
+        first = known.named("a:1", 0)
+        assert known.named("a:1", 60) is first
+        known.named("b:1", 121)
+        assert "a:1" not in breakers.registry
+        assert known.named("a:1", 122) is not first
+
+
+def test_a_breaker_that_the_program_made_is_shared_and_never_dropped() -> None:
+    with breakers_testing.fresh_registry():
+        own = breakers.get_circuit_breaker("a:1")
+        known = hosts(most=1)
+        assert known.named("a:1", 0) is own
+        known.named("b:1", 999)
+        assert known.named("a:1", 9999) is own
