@@ -1,0 +1,121 @@
+"""What a breaker is told to do: by code, by an operator, by the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf
+
+from .config import CircuitBreakerConfig, HttpConfig
+from .errors import ConfigError
+from .machine import OPEN, Forced, Origin
+from .states import CircuitBreakerState, Override
+from .stepping import Stepping
+
+
+class Orderly(Stepping):
+    """Resets, overrides and live edits, in the two slots of code and fleet."""
+
+    __slots__ = ("_code_config", "_code_http", "_fleet_config", "_fleet_http")
+
+    def __init__(self, config: CircuitBreakerConfig, clock: Callable[[], float]) -> None:
+        super().__init__(config, clock)
+        self._code_config = config
+        self._fleet_config: CircuitBreakerConfig | None = None
+        self._code_http: HttpConfig | None = None
+        self._fleet_http: HttpConfig | None = None
+
+    def reset(self) -> None:
+        """CLOSED, with streak, window and back-off cleared; calls in flight will be late. Lifts no override."""
+        now = self._clock()
+        self._step(now, self._machine.reset, now)
+
+    def _place(self, state: CircuitBreakerState, note: str) -> None:
+        """For :mod:`breakers.testing`: into OPEN from CLOSED, into HALF_OPEN from OPEN."""
+        now, machine = self._clock(), self._machine
+        self._step(now, machine.trip if state is OPEN else machine.begin_probing, now, note)
+
+    def force_open(self, expires_in: float | None = None, reason: str = "") -> None:
+        """Rejects every call until released, or for ``expires_in`` seconds."""
+        self._force("code", Override.FORCED_OPEN, expires_in, reason)
+
+    def force_closed(self, expires_in: float | None = None, reason: str = "") -> None:
+        """Lets every call through until released, or for ``expires_in`` seconds; the machine goes on judging."""
+        self._force("code", Override.FORCED_CLOSED, expires_in, reason)
+
+    def release(self) -> None:
+        """Lifts the override that code has set; the fleet's stays."""
+        self._force("code", None, None, "")
+
+    def set_fleet_override(
+        self, override: Override | None, *, expires_in: float | None = None, reason: str = ""
+    ) -> None:
+        """The fleet's slot; it outranks the code's. ``None`` empties it."""
+        self._force("fleet", override, expires_in, reason)
+
+    def _force(self, origin: Origin, override: Override | None, expires_in: float | None, reason: str) -> None:
+        if expires_in is not None:
+            _check_duration(expires_in)
+        now = self._clock()
+        expires_at = inf if expires_in is None else now + expires_in
+        forced = None if override is None else Forced(Override(override), expires_at, reason)
+        self._step(now, self._machine.set_override, origin, forced, now)
+
+    @property
+    def code_config(self) -> CircuitBreakerConfig:
+        """What code gave last; in force unless the fleet has given another."""
+        return self._code_config
+
+    @property
+    def config_version(self) -> int | None:
+        """The version of the fleet's config, ``None`` while the code's is in force."""
+        return self._config_version
+
+    def configure(self, config: CircuitBreakerConfig) -> None:
+        """A live edit by code: nothing learnt is lost, nothing is judged before the next completion."""
+        given = replace(checked(config), name=self.name)
+        self._step(self._clock(), self._adopt_code, given)
+
+    def apply_fleet_config(self, config: CircuitBreakerConfig | None, version: int | None) -> None:
+        """The fleet's config outranks the code's; ``None`` returns to the code's."""
+        given = None if config is None else replace(checked(config), name=self.name)
+        self._step(self._clock(), self._adopt_fleet, given, version)
+
+    def _adopt_code(self, config: CircuitBreakerConfig) -> None:
+        self._code_config = config
+        self._machine.configure(self._fleet_config or config)
+
+    def _adopt_fleet(self, config: CircuitBreakerConfig | None, version: int | None) -> None:
+        self._fleet_config = config
+        self._config_version = None if config is None else version
+        self._machine.configure(config or self._code_config)
+
+    @property
+    def http_config(self) -> HttpConfig | None:
+        """In force; ``None`` until an HTTP breaker of this name is made."""
+        return None if self._code_http is None else self._fleet_http or self._code_http
+
+    @property
+    def code_http_config(self) -> HttpConfig | None:
+        return self._code_http
+
+    def set_http(self, http: HttpConfig) -> None:
+        """What code gave to the HTTP breaker of this name."""
+        self._code_http = http
+        self._machine.revision += 1
+
+    def apply_fleet_http(self, http: HttpConfig | None) -> None:
+        """The fleet's outranks the code's; ``None`` returns to the code's."""
+        self._fleet_http = http
+        self._machine.revision += 1
+
+
+def checked(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
+    if not isinstance(config, CircuitBreakerConfig):
+        raise TypeError(f"expected a CircuitBreakerConfig, not {config!r}")
+    return config
+
+
+def _check_duration(expires_in: float) -> None:
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not 0 < expires_in < inf:
+        raise ConfigError({"expires_in": f"must be a finite number of seconds > 0, not {expires_in!r}"})
