@@ -10,6 +10,7 @@ import pytest
 from aiohttp import ClientTimeout
 
 from breakers import CircuitBreaker, CircuitBreakerConfig, HttpCircuitBreaker, HttpConfig
+from breakers.client.attempts import arm, disarm
 from breakers.client.limits import bounded
 from tests.misbehaving import Server, hangs, hangs_mid_body
 
@@ -47,6 +48,26 @@ async def test_the_breakers_limit_ends_an_attempt_with_its_body(
     metrics = http.get_metrics()
     assert (metrics["failures_total"], metrics["timeouts_total"]) == (1, 1)
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]  # a test is a task
+
+
+async def test_a_struck_deadline_takes_back_its_own_request_and_no_other() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    for others in (0, 1):
+        deadline = arm(600.0)
+        assert deadline is not None
+        for _ in range(others):
+            task.cancel()
+        del deadline.queue.entries[deadline]  # what its timer does when it strikes
+        deadline.cancel()
+        assert disarm(deadline) is (others == 0)
+        assert task.cancelling() == others
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        while task.cancelling():
+            task.uncancel()
+    assert disarm(arm(600.0)) is False
+    assert disarm(arm(None)) is False
 
 
 async def test_a_shorter_limit_of_the_caller_counts_too(server: Server, session: aiohttp.ClientSession) -> None:

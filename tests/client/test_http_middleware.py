@@ -174,10 +174,11 @@ def test_the_number_of_breakers_is_bounded_and_the_longest_unused_goes_first() -
 
 
 def test_a_breaker_that_was_idle_for_too_long_starts_anew() -> None:
-    hosts = Hosts(CircuitBreakerConfig(), most=3, idle_after=60)
-    first = hosts.named("a:1", 0)
-    assert hosts.named("a:1", 60) is first
-    assert hosts.named("a:1", 120.5) is not first
+    with breakers_testing.fresh_registry():
+        known = hosts()
+        first = known.named("a:1", 0)
+        assert known.named("a:1", 60) is first
+        assert known.named("a:1", 120.5) is not first
 
 
 def test_idle_breakers_are_dropped() -> None:
