@@ -132,16 +132,21 @@ def latest(count: int) -> list[Entry]:
 
 
 def _together(entries: Iterable[Entry]) -> list[Entry]:
-    told: list[Entry] = []
+    told: list[tuple[Entry, set[str]]] = []
     places: dict[tuple[str, str], int] = {}
     for entry in entries:
         place = places.get((entry.name, entry.kind))
-        if entry.instance and place is not None and told[place].at - entry.at <= TOGETHER:
-            told[place] = replace(told[place], count=told[place].count + 1)
+        if place is not None and _joins(entry, *told[place]):
+            told[place][1].add(entry.instance)
         else:
             places[entry.name, entry.kind] = len(told)
-            told.append(entry)
-    return [replace(entry, text=sentence(entry)) for entry in told]
+            told.append((entry, {entry.instance}))
+    counted = (replace(entry, count=len(instances)) for entry, instances in told)
+    return [replace(entry, text=sentence(entry)) for entry in counted]
+
+
+def _joins(entry: Entry, newest: Entry, instances: set[str]) -> bool:
+    return bool(entry.instance) and newest.at - entry.at <= TOGETHER and entry.instance not in instances
 
 
 def sentence(entry: Entry) -> str:

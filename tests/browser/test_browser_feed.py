@@ -121,11 +121,12 @@ def test_rows_keep_their_place_while_somebody_points_at_them(page: Page, feed: F
 
 
 def test_what_several_instances_do_at_once_is_one_change(page: Page, feed: Feed) -> None:
-    for _ in range(3):
-        feed.event(
-            kind="transition", name="a", service="trading", to_state="open", reason="failure_rate", cause="62 % failed"
-        )
+    opened = {"kind": "transition", "name": "a", "service": "trading", "to_state": "open", "cause": "62 % failed"}
+    for instance in ("i1", "i2", "i3"):
+        feed.event(**opened, instance=instance)
     expect(page.locator("#changes .change").first).to_contain_text("Open on 3 instances: 62 % failed")
+    feed.event(**opened, instance="i2")  # again: another change
+    expect(page.locator("#changes .change").first).to_contain_text("Open on trading: 62 % failed")
     feed.event(kind="reset", change="reset", name="a", text="reset: INC-7", actor="user:olivia")
     expect(page.locator("#changes .change").first).to_contain_text("reset: INC-7 · user:olivia")
 
