@@ -23,7 +23,8 @@ class Gate:
     count itself without the lock, in one stretch of code that begins with ``if machine.gate is gate`` and holds
     neither a call nor a loop. CPython hands the GIL to another thread only at calls and at backward jumps, so nothing
     comes between the question and the counting. Every locked step shuts the gate before it touches anything and
-    opens it when it is done: no stretch runs during a locked step, and none outlives its epoch.
+    opens it when it is done: no stretch runs during a locked step, and none outlives its epoch. (A debugger that traces
+    every line of several threads calls between any two lines; under one, a count may be off.)
     """
 
     __slots__ = (

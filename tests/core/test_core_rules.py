@@ -298,6 +298,16 @@ def test_an_expired_probe_still_counts_once_and_frees_nobody_elses_slot(make, ca
     assert rejection(breaker).state is HALF_OPEN  # the second probe still holds the one slot
 
 
+def test_a_new_round_of_probes_owes_no_slot_to_the_round_before(make, calls, clock) -> None:
+    breaker = make(failure_threshold=1, half_open_max_calls=2, recovery_timeout=10.0, timeout=1000.0)
+    calls.fail(breaker)
+    clock.advance(10.0)
+    breaker.acquire()
+    breaker.settle(breaker.acquire(), Outcome.FAILURE)
+    clock.advance(10.0)
+    assert [breaker.acquire().probe, breaker.acquire().probe] == [True, True]
+
+
 def test_an_expired_probe_that_fails_reopens(make, calls, clock) -> None:
     breaker = make(failure_threshold=1, timeout=5.0)
     calls.fail(breaker)
