@@ -31,7 +31,6 @@ class FeedConsumer:
 
     def __init__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._headers = headers_of(scope["headers"])
-        self._where = address_of_scope(scope)
         self._receive = receive
         self._send = send
 
@@ -48,7 +47,6 @@ class FeedConsumer:
         """Refuse before the handshake, or feed until the socket closes."""
         await self._receive()  # websocket.connect
         if not await _admitted(self._headers):
-            refused(who="a reader", what="/ws/feed", where=self._where, why="neither signed in here nor a key to read")
             await self._send({"type": "websocket.close", "code": SIGNED_OUT})
             return
         await self._send({"type": "websocket.accept"})
