@@ -108,9 +108,9 @@ class CircuitBreaker(Orderly):
                 else:
                     self._end_struck(Permit(gate.epoch, start), task, cancelling, gate.timeout, error)
                 raise
-            if task in entries:
+            try:
                 del entries[task]
-            else:
+            except KeyError:
                 self._end_struck(Permit(gate.epoch, start), task, cancelling, gate.timeout, None)
                 return result
         if self._failure_if is not None and self._judgement.of_result(result) is FAILURE:

@@ -118,6 +118,17 @@ def test_forced_closed_admits_all_while_the_machine_goes_on_judging(make, calls)
     assert view["requests_total"] == 4
 
 
+def test_in_a_closed_circuit_forced_closed_makes_no_difference(make, calls) -> None:
+    breaker = make(failure_threshold=0, failure_rate_threshold=1.0)
+    breaker.force_closed()
+    permit = breaker.acquire()
+    assert not (permit.probe or permit.shadow)
+    breaker.settle(permit, Outcome.FAILURE)
+    calls.succeed(breaker, 3)
+    view = breaker.get_metrics()
+    assert (view["would_reject_total"], view["probes_total"], view["window"]["calls"]) == (0, 0, 4)
+
+
 def test_due_calls_of_forced_closed_are_the_machines_probes(make, calls, clock) -> None:
     breaker = make(failure_threshold=1, success_threshold=2)
     breaker.force_closed()

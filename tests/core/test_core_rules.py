@@ -141,6 +141,7 @@ def test_half_open_admits_its_probes_and_rejects_the_rest_at_once(make, calls, c
     clock.advance(1.0)
     error = rejection(breaker)
     assert (error.state, error.reason, error.retry_after) == (HALF_OPEN, "recovery_timeout", 4.0)
+    assert breaker.get_metrics()["rejected_total"] == 1
     breaker.settle(first, Outcome.SUCCESS)
     assert breaker.state is HALF_OPEN
     breaker.settle(second, Outcome.SUCCESS)
