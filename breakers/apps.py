@@ -12,7 +12,11 @@ class BreakersConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django.contrib.auth.signals import user_login_failed
+
+        from .access.refusals import sign_in_failed
         from .checks import ALL
 
         for check in ALL:
             register(check)
+        user_login_failed.connect(sign_in_failed, dispatch_uid="breakers.access")

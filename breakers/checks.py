@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Unwise
 
+LEAST_KEY_RATE: Final = 100
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1", ".localhost", "testserver"})
 
 
@@ -43,4 +44,20 @@ def immediate_transactions(app_configs: Sequence[AppConfig] | None, **kwargs: ob
     return [Error(text, id="breakers.E002")]
 
 
-ALL: Final = (public_read, history_days, immediate_transactions)
+def any_host(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
+    """A Host header that anybody may choose: links in answers, and the origins that sockets trust, follow it."""
+    if settings.DEBUG or "*" not in settings.ALLOWED_HOSTS:
+        return []
+    return [Unwise("ALLOWED_HOSTS takes any Host header.", hint="Name the hosts.", id="breakers.W002")]
+
+
+def key_rate(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
+    """What services and scripts are promised."""
+    rate = getattr(settings, "CIRCUIT_BREAKER_KEY_RATE", LEAST_KEY_RATE)
+    if rate >= LEAST_KEY_RATE:
+        return []
+    text = f"CIRCUIT_BREAKER_KEY_RATE must be at least {LEAST_KEY_RATE} requests a second, not {rate:g}."
+    return [Error(text, id="breakers.E003")]
+
+
+ALL: Final = (public_read, history_days, immediate_transactions, any_host, key_rate)

@@ -15,6 +15,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
 
 from breakers import services
+from breakers.access import address_of, refused
 from breakers.api.permissions import actor_of, may_operate
 from breakers.fleet import fleet
 from breakers.problems import NotFound, VersionConflict
@@ -58,6 +59,8 @@ def _attempt(action: Callable[[HttpRequest], Answer], request: HttpRequest, perm
 def _answer(request: HttpRequest, status: int, sentence: str, facts: dict[str, Any]) -> HttpResponse:
     if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
         return JsonResponse({"message": sentence, **facts}, status=status)
+    if status == 403:  # told by a message, so that no answer shows it to the log
+        refused(who=str(request.user), what=f"POST {request.path}", where=address_of(request), why="not allowed")
     (messages.success if status < 400 else messages.error)(request, sentence)
     return redirect(_back(request))
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 
+from breakers.access import address_of_scope, refused
+
 from .access import headers_of, may_read
 from .gate import watch
 from .hub import Reader, Send, hub
@@ -31,6 +33,7 @@ class FeedConsumer:
 
     def __init__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._headers = headers_of(scope["headers"])
+        self._where = address_of_scope(scope)
         self._receive = receive
         self._send = send
 
@@ -47,6 +50,7 @@ class FeedConsumer:
         """Refuse before the handshake, or feed until the socket closes."""
         await self._receive()  # websocket.connect
         if not await _admitted(self._headers):
+            refused(who="a reader", what="/ws/feed", where=self._where, why="neither signed in here nor a key to read")
             await self._send({"type": "websocket.close", "code": SIGNED_OUT})
             return
         await self._send({"type": "websocket.accept"})

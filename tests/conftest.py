@@ -33,6 +33,14 @@ def _empty_fleet() -> Iterator[None]:
         sys.modules["breakers.fleet"].fleet.clear()
 
 
+@pytest.fixture(autouse=True)
+def _full_buckets() -> Iterator[None]:
+    """Who asked how often is remembered by the process; a test begins with nobody having asked."""
+    yield
+    if "breakers.access.buckets" in sys.modules:
+        sys.modules["breakers.access.buckets"].buckets.clear()
+
+
 @pytest.fixture
 def ground(db: None) -> None:
     """What the migrations put into the database; a test with real transactions takes it away for the next."""

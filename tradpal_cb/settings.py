@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import timedelta
 from pathlib import Path
 
 import environ
@@ -23,6 +24,10 @@ CIRCUIT_BREAKER_PUBLIC_READ = env.bool("CIRCUIT_BREAKER_PUBLIC_READ", default=Fa
 CIRCUIT_BREAKER_AUTO_REGISTER = env.bool("CIRCUIT_BREAKER_AUTO_REGISTER", default=True)
 CIRCUIT_BREAKER_HISTORY_DAYS = env.int("CIRCUIT_BREAKER_HISTORY_DAYS", default=30)
 CIRCUIT_BREAKER_ENVIRONMENT = env.str("CIRCUIT_BREAKER_ENVIRONMENT", default="local")  # the label beside the logo
+CIRCUIT_BREAKER_KEY_RATE = env.float("CIRCUIT_BREAKER_KEY_RATE", default=1000.0)  # requests a second of one API key
+CIRCUIT_BREAKER_USER_RATE = env.float("CIRCUIT_BREAKER_USER_RATE", default=100.0)
+CIRCUIT_BREAKER_ANONYMOUS_RATE = env.float("CIRCUIT_BREAKER_ANONYMOUS_RATE", default=50.0)
+CIRCUIT_BREAKER_PROXIES = env.int("CIRCUIT_BREAKER_PROXIES", default=0)  # of ours, one behind the other, before us
 REDIS_URL = env.str("REDIS_URL", default="")
 
 # --- Django ------------------------------------------------------------------------------------------------------
@@ -33,6 +38,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "channels",
     "csp",
     "rest_framework",
@@ -42,6 +48,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "breakers.access.refusals.RefusalLog",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -51,6 +58,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 ROOT_URLCONF = "tradpal_cb.urls"
@@ -101,6 +109,29 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+AUTHENTICATION_BACKENDS = [
+    "breakers.access.sign_in.AttemptsBackend",
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_FAILURE_LIMIT = env.int("DJANGO_SIGN_IN_ATTEMPTS", default=5)
+AXES_COOLOFF_TIME = timedelta(minutes=env.int("DJANGO_SIGN_IN_LOCK_MINUTES", default=15))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # a name alone would let anybody lock anybody out
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "breakers.access.addresses.address_of"
+AXES_LOCKOUT_CALLABLE = "breakers.access.sign_in.locked_out"
+AXES_DISABLE_ACCESS_LOG = True  # of successes; failures are kept to be counted
+AXES_VERBOSE = False
+SECURE = env.bool("DJANGO_SECURE", default=False)
+"""Everything over HTTPS: cookies, redirects, HSTS. Off by default: a control plane on loopback has no certificate."""
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+SECURE_SSL_REDIRECT = env.bool("DJANGO_SSL_REDIRECT", default=SECURE)
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^metrics$"]  # asked from inside, by what speaks plain HTTP
+SECURE_HSTS_SECONDS = env.int("DJANGO_HSTS_SECONDS", default=31_536_000 if SECURE else 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_HSTS_SECONDS > 0
+if CIRCUIT_BREAKER_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # the proxy must set it, whatever clients send
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
@@ -127,6 +158,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["breakers.api.permissions.MayRead"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_THROTTLE_CLASSES": ["breakers.api.throttling.CallerThrottle"],
     "EXCEPTION_HANDLER": "breakers.api.errors.exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -147,5 +179,5 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("DJANGO_LOG_LEVEL", default="INFO")},
-    "loggers": {"daphne": {"level": "WARNING"}, "django.server": {"level": "WARNING"}},
+    "loggers": {name: {"level": "WARNING"} for name in ("axes", "daphne", "django.server")},
 }

@@ -14,6 +14,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 
+from breakers.access import address_of_scope, refused
 from breakers.core.wire import (
     Ack,
     Farewell,
@@ -86,6 +87,8 @@ class AgentConsumer(AsyncWebsocketConsumer):
             await self.accept()
         else:
             self._closed = True
+            why = "no key of scope agent that is valid"
+            refused(who="an agent", what="/ws/agent", where=address_of_scope(self.scope), why=why)
             await self.close()
 
     async def _take(self, text: str | bytes) -> None:

@@ -10,6 +10,8 @@ from rest_framework.request import Request
 from breakers.models import ApiKey
 from breakers.services import authenticate_key
 
+from .throttling import may_try_keys, note_wrong_key
+
 __all__ = ["ApiKeyAuthentication", "authenticate_key"]
 
 
@@ -20,8 +22,10 @@ class ApiKeyAuthentication(BaseAuthentication):
         scheme, _, secret = get_authorization_header(request).partition(b" ")
         if scheme.lower() != b"bearer":
             return None
+        may_try_keys(request._request)
         key = authenticate_key(secret.strip().decode("latin-1"))
         if key is None:
+            note_wrong_key(request._request)
             raise AuthenticationFailed("This API key is unknown or was revoked.")
         return AnonymousUser(), key
 

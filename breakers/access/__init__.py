@@ -1,0 +1,7 @@
+"""Who knocks: from where, how often, and what is said of those who were refused."""
+
+from .addresses import address_of, address_of_scope
+from .buckets import Buckets, buckets
+from .refusals import refused
+
+__all__ = ["Buckets", "address_of", "address_of_scope", "buckets", "refused"]

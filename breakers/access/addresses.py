@@ -1,0 +1,35 @@
+"""Where a request comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any, Final
+
+from django.conf import settings
+from django.http import HttpRequest
+
+UNKNOWN: Final = "unknown"
+
+
+def address_of(request: HttpRequest) -> str:
+    """The client's IP address: the peer's, or behind proxies of ours what the outermost of them wrote down."""
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
+    return _address(forwarded, request.META.get("REMOTE_ADDR") or "")
+
+
+def address_of_scope(scope: Mapping[str, Any]) -> str:
+    """The same, of a websocket's ASGI scope."""
+    headers = {name.lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
+    return _address(headers.get(b"x-forwarded-for", ""), (scope.get("client") or ("",))[0])
+
+
+def _address(forwarded: str, peer: str) -> str:
+    """Each proxy appends the address of who asked it; what stands further left is what clients claim."""
+    proxies: int = getattr(settings, "CIRCUIT_BREAKER_PROXIES", 0)
+    hops = [hop.strip() for hop in forwarded.split(",")]
+    text = hops[-proxies] if 0 < proxies <= len(hops) else peer
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return UNKNOWN

@@ -1,0 +1,60 @@
+"""Every refused attempt in one line of the logger ``breakers.access``: who, what, from where, why; never a secret."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from django.contrib.auth import get_user_model
+from django.http import HttpRequest, HttpResponse
+
+from .addresses import address_of
+
+logger = logging.getLogger("breakers.access")
+
+_WHY: Final = {401: "not signed in, or a key that is not valid", 403: "not allowed", 429: "too many requests"}
+
+
+def refused(*, who: str, what: str, where: str, why: str) -> None:
+    """One line. What clients choose is cut and freed of line breaks, so that nobody writes lines of their own."""
+    logger.warning("Refused: %s from %s, %s: %s", _plain(who), _plain(where), _plain(what), _plain(why))
+
+
+def _plain(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:200])
+
+
+class RefusalLog:
+    """Middleware: one line for each answer that is a refusal, whichever view gave it. Costs a comparison a request."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self._get_response(request)
+        if response.status_code in _WHY:
+            what = f"{request.method} {request.path}"  # not the query: it may hold what was meant to stay secret
+            refused(who=_who(request), what=what, where=address_of(request), why=_WHY[response.status_code])
+        return response
+
+
+def _who(request: HttpRequest) -> str:
+    """The name of the key or the user; REST framework leaves both on Django's request."""
+    key = getattr(request, "auth", None)
+    if key is not None:
+        return f"key:{key}"
+    user = getattr(request, "user", None)
+    if user is not None and user.is_authenticated:
+        return f"user:{user.get_username()}"
+    return "an unknown key" if "Authorization" in request.headers else "nobody"
+
+
+def sign_in_failed(credentials: Mapping[str, Any], request: HttpRequest | None = None, **_: object) -> None:
+    """Receiver of ``user_login_failed``. A name that nobody has is not written: it may be a password."""
+    name = str(credentials.get("username") or "")[:200]
+    known = get_user_model()._default_manager.filter(username=name.replace("\x00", "")).exists()
+    where = "inside" if request is None else address_of(request)
+    locked = getattr(request, "axes_locked_out", False)
+    why = "locked after too many attempts" if locked else "name and password do not match"
+    refused(who=f"user:{name}" if known else "an unknown name", what="sign-in", where=where, why=why)

@@ -1,0 +1,312 @@
+"""Who was refused is written down, who tries too often waits, and no secret is in any of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axes.models import AccessAttempt
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import User
+from django.core.checks.registry import registry
+from django.test import Client, RequestFactory
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from breakers import checks
+from breakers.access import Buckets, address_of, refused
+from breakers.agents import AgentConsumer
+from dashboard.consumers import FeedConsumer
+
+PASSWORD = "correct horse battery staple"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What ``breakers.access`` has said so far."""
+    caplog.set_level(logging.DEBUG)
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "breakers.access"]
+
+
+def sign_in(name: str, password: str, *, path: str = "/dashboard/login", **how: Any):
+    return Client(**how).post(path, {"username": name, "password": password})
+
+
+# --- buckets ----------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_bucket_gives_its_burst_and_then_its_rate():
+    clock = Clock()
+    buckets = Buckets(clock)
+    assert [buckets.take("a", rate=2, burst=3) for _ in range(4)] == [0, 0, 0, 0.5]
+    assert not buckets.may("a", rate=2, burst=3)
+    assert buckets.take("b", rate=2, burst=3) == 0
+    clock.now += 0.5
+    assert buckets.may("a", rate=2, burst=3)
+    assert [buckets.take("a", rate=2, burst=3) for _ in range(2)] == [0, 0.5]
+    clock.now += 1000
+    assert [buckets.take("a", rate=2, burst=3) == 0 for _ in range(4)] == [True, True, True, False]
+
+
+def test_who_waits_is_not_made_to_wait_longer_by_asking():
+    clock = Clock()
+    buckets = Buckets(clock)
+    assert [buckets.take("a", rate=1, burst=1) for _ in range(5)] == [0, 1, 1, 1, 1]
+
+
+def test_callers_without_end_take_no_memory_without_end():
+    buckets = Buckets(Clock(), most=10)
+    for number in range(1000):
+        buckets.take(str(number), rate=1, burst=1)
+    assert len(buckets._levels) <= 10
+    assert buckets.take("999", rate=1, burst=1) == 1  # the newest are remembered
+
+
+# --- addresses --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "found"),
+    [
+        (0, "1.2.3.4", "10.0.0.1"),
+        (1, "1.2.3.4", "1.2.3.4"),
+        (1, "6.6.6.6, 1.2.3.4", "1.2.3.4"),
+        (2, "6.6.6.6, 1.2.3.4, 5.6.7.8", "1.2.3.4"),
+        (2, "1.2.3.4", "10.0.0.1"),
+        (1, "", "unknown"),
+        (1, "nonsense\n", "unknown"),
+        (1, "2001:db8::0001", "2001:db8::1"),
+    ],
+)
+def test_an_address_is_what_our_own_proxies_wrote(settings, proxies, forwarded, found):
+    settings.CIRCUIT_BREAKER_PROXIES = proxies
+    request = RequestFactory().get("/", REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR=forwarded)
+    assert address_of(request) == found
+
+
+# --- signing in -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/dashboard/login", "/admin/login/"])
+def test_repeated_failures_lock_a_name_from_that_address_for_a_while(operator: User, path: str):
+    for _ in range(4):
+        assert sign_in("olivia", "wrong", path=path).status_code == 200
+    assert sign_in("olivia", "wrong", path=path).status_code == 429
+    locked = sign_in("olivia", PASSWORD, path=path)
+    assert (locked.status_code, locked["Retry-After"]) == (429, "900")
+    page = locked.content.decode()
+    assert "Try again in 15 minutes" in page
+    assert "olivia" not in page
+    assert "<style" not in page
+    elsewhere = sign_in("olivia", PASSWORD, path=path, REMOTE_ADDR="10.9.9.9")
+    assert elsewhere.status_code == 302, "who locks a name from one address locks nobody else out"
+    AccessAttempt.objects.update(attempt_time=timezone.now() - timedelta(minutes=16))
+    assert sign_in("olivia", PASSWORD, path=path).status_code == 302
+
+
+def test_a_success_forgets_the_failures(operator: User):
+    for _ in range(3):
+        for _ in range(4):
+            assert sign_in("olivia", "wrong").status_code == 200
+        assert sign_in("olivia", PASSWORD).status_code == 302
+
+
+def test_who_tries_many_names_is_slowed_down(db):
+    answers = [sign_in(f"name{number}", "x").status_code for number in range(21)]
+    assert answers == [200] * 20 + [429]
+    assert sign_in("another", "x", REMOTE_ADDR="10.9.9.9").status_code == 200
+
+
+def test_failed_and_locked_attempts_are_told_and_never_the_password(operator: User, lines, caplog):
+    for _ in range(6):
+        sign_in("olivia", "s3cret-typed")
+    sign_in("s3cret-typed", "s3cret-typed")  # into the wrong field
+    told = [line for line in lines() if "sign-in" in line]
+    assert told[0] == "Refused: user:olivia from 127.0.0.1, sign-in: name and password do not match"
+    assert "locked after too many attempts" in told[5]
+    assert told[6].startswith("Refused: an unknown name from 127.0.0.1, sign-in")
+    assert "s3cret-typed" not in caplog.text
+    kept = AccessAttempt.objects.filter(username="olivia").values_list("get_data", "post_data")
+    assert "s3cret-typed" not in str(list(kept))
+
+
+# --- requests ---------------------------------------------------------------------------------------------------
+
+
+def test_each_refused_request_is_told_with_who_and_what(viewer: User, key, lines, caplog):
+    secret = key("read", name="grafana")
+    with_key, person = APIClient(), APIClient()
+    with_key.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    person.force_login(viewer)
+    with_key.post("/circuit-breakers/reset-all?token=hidden")
+    person.post("/circuit-breakers/reset-all")
+    APIClient().get("/circuit-breakers")
+    wrong = APIClient()
+    wrong.credentials(HTTP_AUTHORIZATION="Bearer tpcb_not-a-key")
+    wrong.get("/circuit-breakers")
+    assert lines() == [
+        "Refused: key:grafana from 127.0.0.1, POST /circuit-breakers/reset-all: not allowed",
+        "Refused: user:victor from 127.0.0.1, POST /circuit-breakers/reset-all: not allowed",
+        "Refused: nobody from 127.0.0.1, GET /circuit-breakers: not signed in, or a key that is not valid",
+        "Refused: an unknown key from 127.0.0.1, GET /circuit-breakers: not signed in, or a key that is not valid",
+    ]
+    for hidden in (secret, "hidden", "tpcb_not-a-key"):
+        assert hidden not in caplog.text
+
+
+def test_a_click_that_is_refused_is_told_also_where_the_answer_is_a_page(viewer: User, lines):
+    client = Client()
+    client.force_login(viewer)
+    for accept in ("text/html", "application/json"):
+        client.post("/dashboard/reset", {"target": "a 1"}, HTTP_ACCEPT=accept)
+    assert [line.split(",")[0] for line in lines()] == [
+        "Refused: victor from 127.0.0.1",
+        "Refused: user:victor from 127.0.0.1",
+    ]
+
+
+def test_the_admin_and_foreign_pages_are_told_too(viewer: User, operator: User, lines):
+    client = Client()
+    client.force_login(viewer)
+    client.get("/admin/breakers/apikey/add/")
+    foreign = Client(enforce_csrf_checks=True)
+    foreign.force_login(operator)
+    foreign.post("/dashboard/reset")
+    assert [line.split(" from")[0] for line in lines()] == ["Refused: user:victor", "Refused: user:olivia"]
+
+
+def test_nobody_writes_lines_of_their_own(lines):
+    refused(who="eve\nRefused: root", what="GET /\r\n" + "x" * 500, where="1.2.3.4", why="because")
+    (line,) = lines()
+    assert "\n" not in line
+    assert "\r" not in line
+    assert len(line) < 300
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("application", "path"), [(AgentConsumer, "/ws/agent"), (FeedConsumer, "/ws/feed")])
+async def test_refused_sockets_are_told(application, path, lines):
+    headers = [(b"authorization", b"Bearer tpcb_wrong")]
+    socket = WebsocketCommunicator(application.as_asgi(), path, headers)
+    socket.scope["client"] = ["10.1.2.3", 5]
+    connected, _ = await socket.connect(timeout=10)
+    assert not connected
+    (line,) = lines()
+    assert "from 10.1.2.3" in line
+    assert path in line
+    assert "tpcb_wrong" not in line
+
+
+# --- rates ------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_makes_a_hundred_requests_a_second_and_more_wait(settings, key, lines):
+    settings.CIRCUIT_BREAKER_KEY_RATE = 100.0
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {key('read', name='grafana')}")
+    answers = [client.get("/circuit-breakers") for _ in range(100)]
+    assert {answer.status_code for answer in answers} == {200}
+    while (answer := client.get("/circuit-breakers")).status_code == 200:
+        assert len(answers) < 5000
+        answers.append(answer)
+    assert (answer.status_code, answer.json()["error"]["code"], answer["Retry-After"]) == (429, "throttled", "1")
+    assert lines() == ["Refused: key:grafana from 127.0.0.1, GET /circuit-breakers: too many requests"]
+    other = APIClient()
+    other.credentials(HTTP_AUTHORIZATION=f"Bearer {key('read', name='another')}")
+    assert other.get("/circuit-breakers").status_code == 200
+
+
+def test_people_and_strangers_have_rates_of_their_own(settings, viewer: User, ground):
+    settings.CIRCUIT_BREAKER_PUBLIC_READ = True
+    settings.CIRCUIT_BREAKER_USER_RATE = settings.CIRCUIT_BREAKER_ANONYMOUS_RATE = 0.5  # a burst of one
+    person, stranger = APIClient(), APIClient()
+    person.force_login(viewer)
+    assert [client.get("/alerts").status_code for client in (stranger, stranger, person, person)] == [
+        200,
+        429,
+        200,
+        429,
+    ]
+    assert stranger.get("/alerts", REMOTE_ADDR="10.9.9.9").status_code == 200
+    assert stranger.get("/health").status_code == 200, "an orchestrator that asks too often must not kill us"
+
+
+def test_wrong_keys_are_slowed_down_and_a_right_one_from_elsewhere_is_not(key, django_assert_num_queries):
+    wrong, right = APIClient(), APIClient()
+    wrong.credentials(HTTP_AUTHORIZATION="Bearer tpcb_wrong")
+    right.credentials(HTTP_AUTHORIZATION=f"Bearer {key('read')}")
+    for _ in range(2000):
+        if wrong.get("/alerts").status_code == 429:
+            break
+    else:
+        pytest.fail("two thousand wrong keys, and nobody minded")
+    assert right.get("/alerts", REMOTE_ADDR="10.9.9.9").status_code == 200
+
+
+# --- settings ---------------------------------------------------------------------------------------------------
+
+DOCUMENTED = {
+    "DJANGO_SECURE": "1",
+    "DJANGO_ALLOWED_HOSTS": "breakers.example.com",
+    "DJANGO_CSRF_TRUSTED_ORIGINS": "https://breakers.example.com",
+    "CIRCUIT_BREAKER_PROXIES": "1",
+}
+PRINT = """
+import django; django.setup()
+from django.conf import settings as s
+print(s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SECURE_SSL_REDIRECT, s.SECURE_HSTS_SECONDS)
+print(s.SECURE_PROXY_SSL_HEADER)
+"""
+
+
+def server(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    ours = ("DJANGO_", "CIRCUIT_BREAKER_", "DATABASE_URL", "REDIS_URL")
+    given = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    given |= {"DJANGO_SETTINGS_MODULE": "tradpal_cb.settings", "DJANGO_SECRET_KEY": secrets.token_urlsafe(50)}
+    command = [sys.executable, "-W", "error", *arguments]
+    return subprocess.run(command, cwd=ROOT, env={**given, **environment}, capture_output=True, text=True)
+
+
+def test_check_deploy_is_clean_with_the_documented_settings():
+    found = server("manage.py", "check", "--deploy", "--fail-level", "WARNING", **DOCUMENTED)
+    assert (found.returncode, found.stdout) == (0, "System check identified no issues (0 silenced).\n"), found.stderr
+
+
+def test_secure_makes_everything_https_and_without_it_nothing_redirects():
+    assert server("-c", PRINT, **DOCUMENTED).stdout == "True True True 31536000\n('HTTP_X_FORWARDED_PROTO', 'https')\n"
+    assert server("-c", PRINT).stdout == "False False False 0\nNone\n"
+
+
+def test_what_is_asked_from_inside_is_not_redirected(settings, db):
+    settings.SECURE_SSL_REDIRECT = True
+    client = Client()
+    assert client.get("/health").status_code == 200
+    assert client.get("/dashboard").status_code == 301
+
+
+def test_a_key_rate_below_what_is_promised_and_any_host_are_told(settings):
+    settings.CIRCUIT_BREAKER_KEY_RATE = 99
+    assert [found.id for found in checks.key_rate(None)] == ["breakers.E003"]
+    settings.CIRCUIT_BREAKER_KEY_RATE = 100
+    assert checks.key_rate(None) == []
+    settings.ALLOWED_HOSTS = ["b.example", "*"]
+    assert [found.id for found in checks.any_host(None)] == ["breakers.W002"]
+    settings.ALLOWED_HOSTS = ["b.example"]
+    assert checks.any_host(None) == []
+    assert set(checks.ALL) <= set(registry.get_checks())
