@@ -27,7 +27,7 @@ class Change:
     tally: Tally | None
     """The window's, where one is kept."""
     wait: float
-    """Seconds until the next probe when this opens, seconds waited when it begins to probe."""
+    """Seconds that the opening lasted which ends here."""
     probes: int
     """Successful probes in a row."""
     duration: float

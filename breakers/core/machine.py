@@ -397,7 +397,6 @@ class Machine:
         if to_state is OPEN:
             self.opened_at = now
             self.draw = 2 * self.random() - 1
-            wait = self.wait
         elif to_state is CLOSED:
             self._clear_evidence()
         self._begin_epoch()

@@ -55,6 +55,14 @@ def test_a_new_machine_counts_its_first_call_in_a_step() -> None:
     assert not made.pass_failure(made.gate, 0.0, 0.0)
 
 
+def test_steps_add_no_buckets() -> None:
+    made = machine(failure_threshold=0)
+    buckets = len(made.latency)
+    for _ in range(3):
+        settle(made, Outcome.FAILURE)
+    assert len(made.latency) == buckets
+
+
 def test_the_failure_that_would_open_takes_a_step() -> None:
     made = machine(failure_threshold=3)
     assert made.pass_failure(made.gate, 0.0, 1.0)

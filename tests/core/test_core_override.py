@@ -122,7 +122,7 @@ def test_in_a_closed_circuit_forced_closed_makes_no_difference(make, calls) -> N
     breaker = make(failure_threshold=0, failure_rate_threshold=1.0)
     breaker.force_closed()
     permit = breaker.acquire()
-    assert not (permit.probe or permit.shadow)
+    assert (permit.probe, permit.shadow) == (False, False)
     breaker.settle(permit, Outcome.FAILURE)
     calls.succeed(breaker, 3)
     view = breaker.get_metrics()

@@ -175,14 +175,18 @@ def test_a_slow_probe_reopens(make, calls, clock, heard) -> None:
     assert heard[-1].cause == "the probe took 1.5 s, slow from 1 s"
 
 
-def test_each_reopening_waits_longer_up_to_the_ceiling(make, calls, clock) -> None:
+def test_each_reopening_waits_longer_up_to_the_ceiling(make, calls, clock, heard) -> None:
     breaker = make(failure_threshold=1, recovery_timeout=10.0, recovery_backoff=2.0, max_recovery_timeout=35.0)
+    breaker.on_transition(heard.append)
     waits = []
     for _ in range(4):
         calls.fail(breaker)
         waits.append(rejection(breaker).retry_after)
         clock.advance(waits[-1])
     assert waits == [10.0, 20.0, 35.0, 35.0]
+    assert [t.cause for t in heard if t.reason is Reason.RECOVERY_TIMEOUT] == [
+        f"{wait} s have passed, probing" for wait in (10, 20, 35)
+    ]
 
 
 def test_a_back_off_that_overflows_waits_for_the_ceiling(make, calls, clock) -> None:
@@ -559,6 +563,16 @@ def test_reset_starts_a_new_epoch_also_when_closed(make) -> None:
     before = breaker.snapshot().epoch
     breaker.reset()
     assert breaker.snapshot().epoch == before + 1
+
+
+def test_reset_clears_what_a_closed_circuit_holds_against_it(make, calls) -> None:
+    breaker = make(failure_threshold=3, failure_rate_threshold=1.0)
+    calls.fail(breaker, 2)
+    breaker.reset()
+    view = breaker.get_metrics()
+    assert (view["consecutive_failures"], view["window"]["calls"]) == (0, 0)
+    calls.fail(breaker, 2)
+    assert breaker.state is CLOSED
 
 
 def test_reset_never_lifts_an_override(make) -> None:
