@@ -145,15 +145,22 @@ def changes(
     *,
     kind: str | None = None,
     actor: str | None = None,
+    reason: str | None = None,
+    instance: UUID | None = None,
     above: int | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> QuerySet[ConfigChange]:
-    """Config changes and operator actions, newest first; ``above``: only those with a higher revision."""
+    """Config changes and operator actions, newest first.
+
+    ``reason``: a part of it, in any case; ``instance``: that a reset was for; ``above``: a revision that is lower.
+    """
     wanted = {
         "breaker": name,
         "kind": kind,
         "actor": actor,
+        "reason__icontains": reason,
+        "instance": instance,
         "revision__gt": above,
         "at__gte": since,
         "at__lte": until,

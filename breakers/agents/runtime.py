@@ -21,6 +21,7 @@ from django.utils import timezone
 from breakers import publish
 from breakers.fleet import fleet
 
+from .chores import chores
 from .hub import hub
 from .writer import writer
 
@@ -138,8 +139,10 @@ control_plane = ControlPlane()
 def start() -> None:
     """Idempotent."""
     control_plane.start()
+    chores.start()
 
 
 def stop() -> None:
     """Flushes, for a few seconds at most. Idempotent."""
+    chores.stop()
     control_plane.stop()

@@ -170,6 +170,8 @@ class ChangesQuery(PageQuery):
 
     kind = serializers.ChoiceField(ConfigChange.Kind.choices, required=False)
     actor = serializers.CharField(required=False, max_length=200)
+    reason = serializers.CharField(required=False, max_length=500, help_text="A part of the reason, in any case.")
+    instance = serializers.UUIDField(required=False, help_text="Of a reset of one instance.")
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)
 

@@ -6,7 +6,7 @@ from django.urls import path, re_path, register_converter
 
 from breakers.core.config import NAME_PATTERN, RESERVED_NAMES
 
-from . import actions, configs, versions, views
+from . import actions, configs, exports, versions, views
 
 
 class BreakerName:
@@ -41,6 +41,10 @@ urlpatterns = [
     path("circuit-breakers/<breaker:name>/reset", actions.ResetView.as_view(), name="reset"),
     path("circuit-breakers/<breaker:name>/config", actions.ConfigView.as_view(), name="config"),
     path("circuit-breakers/<breaker:name>/override", actions.OverrideView.as_view(), name="override"),
+    path("history.<form:form>", exports.HistoryExport.as_view(), name="history-export"),
+    path("changes.<form:form>", exports.ChangesExport.as_view(), name="changes-export"),
+    path("circuit-breakers/<breaker:name>/history.<form:form>", exports.HistoryExport.as_view()),
+    path("circuit-breakers/<breaker:name>/changes.<form:form>", exports.ChangesExport.as_view()),
     path("circuit-breakers/<breaker:name>/versions", versions.VersionsView.as_view(), name="versions"),
     path("circuit-breakers/<breaker:name>/restore", versions.RestoreView.as_view(), name="restore"),
     path("circuit-breakers/<breaker:name>/copy", versions.CopyView.as_view(), name="copy"),

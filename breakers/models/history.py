@@ -74,6 +74,7 @@ class ConfigChange(models.Model):
         indexes = (
             models.Index(fields=["breaker", "-at"], name="configchange_breaker_at"),
             models.Index(fields=["kind", "-at"], name="configchange_kind_at"),
+            models.Index(fields=["actor", "-at"], name="configchange_actor_at"),
         )
 
     def __str__(self) -> str:

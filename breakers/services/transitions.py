@@ -18,6 +18,7 @@ from .instances import instance_row
 from .texts import storable
 
 Batch = Sequence[tuple[InstanceIdentity, TransitionReport]]
+_PRUNED_AT_ONCE = 5000
 _CHUNK = 400  # parameters in one IN: SQLite's limit is 999
 
 
@@ -81,14 +82,23 @@ def _moment(seconds: float, otherwise: datetime) -> datetime:
         return otherwise
 
 
-@transaction.atomic
 def history_prune(*, before: datetime) -> int:
     """Deletes transitions older than ``before`` and returns how many.
 
-    The last of each breaker stays, and the last of each instance that is not gone: they say since when.
+    The last of each breaker stays, and the last of each instance that is not gone: they say since when. A few thousand
+    at a time, each in a transaction of its own: whoever writes meanwhile waits for milliseconds.
     """
+    old, kept = StateChange.objects.filter(at__lt=before).order_by("pk"), _to_keep()
+    deleted = last = 0
+    while keys := list(old.filter(pk__gt=last).values_list("pk", flat=True)[:_PRUNED_AT_ONCE]):
+        last = keys[-1]
+        doomed = [key for key in keys if key not in kept]
+        deleted += StateChange.objects.filter(pk__in=doomed)._raw_delete(using=old.db)  # nothing refers to them
+    return deleted
+
+
+def _to_keep() -> set[int]:
     live = Instance.objects.filter(gone_at=None).values("id")
-    of_breaker = newest(history(), "breaker").values("pk")
-    of_instance = newest(history().filter(instance__in=live), "breaker", "instance").values("pk")
-    old = StateChange.objects.filter(at__lt=before).exclude(pk__in=of_breaker).exclude(pk__in=of_instance)
-    return old.delete()[0]
+    of_breaker = newest(history(), "breaker").values_list("pk", flat=True)
+    of_instance = newest(history().filter(instance__in=live), "breaker", "instance").values_list("pk", flat=True)
+    return {*of_breaker, *of_instance}

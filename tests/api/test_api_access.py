@@ -32,6 +32,10 @@ ENDPOINTS = [
     ("PATCH", "/circuit-breakers/bank-api/config", {"failure_threshold": 2}, EDIT),
     ("POST", "/circuit-breakers", {"name": "new"}, EDIT),
     ("GET", "/circuit-breakers/bank-api/versions", None, READ),
+    ("GET", "/circuit-breakers/bank-api/history.<form:form>", None, READ),
+    ("GET", "/circuit-breakers/bank-api/changes.<form:form>", None, READ),
+    ("GET", "/history.<form:form>", None, READ),
+    ("GET", "/changes.<form:form>", None, READ),
     ("GET", "/configs", None, READ),
     ("POST", "/configs", {"format": 1, "breakers": {}}, EDIT),
     ("POST", "/circuit-breakers/bank-api/restore", {"version": 1}, EDIT),
@@ -51,7 +55,9 @@ def test_who_may(method, path, body, welcome, clients, bank_api):
 def test_who_is_refused_learns_why_and_changes_nothing(method, path, body, welcome, clients, bank_api):
     before = ConfigChange.objects.count()
     for name in sorted(set(clients) - welcome):
-        answer = clients[name].generic(method, path, "{}", content_type="application/json", HTTP_ACCEPT="*/*")
+        answer = clients[name].generic(
+            method, path.replace("<form:form>", "csv"), "{}", content_type="application/json", HTTP_ACCEPT="*/*"
+        )
         expected = (401, "not_authenticated") if name == "anonymous" else (403, "permission_denied")
         assert (answer.status_code, answer.json()["error"]["code"]) == expected, name
         assert answer.json().keys() == {"error"}
@@ -61,7 +67,7 @@ def test_who_is_refused_learns_why_and_changes_nothing(method, path, body, welco
 
 def _status(client, method, path, body):
     send = getattr(client, method.lower())
-    return send(path, body, HTTP_ACCEPT="application/json").status_code
+    return send(path.replace("<form:form>", "csv"), body, HTTP_ACCEPT="application/json").status_code
 
 
 def test_health_is_public(ground):
