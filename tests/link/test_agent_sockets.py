@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import sqlite3
 import time
 import uuid
@@ -182,8 +183,68 @@ async def test_a_repeated_report_is_acknowledged_again_and_recorded_once(
     await agent.say(report(2, transition(1, "repeated"), transition(2, "repeated")))
     while (await agent.hear_until(Ack)).sequence < 2:
         pass
+    await agent.say(report(1, transition(1, "repeated")))
+    await agent.say(report(3))
+    while (await agent.hear_until(Ack)).id < 3:
+        pass
     _, history = shared_server.request("GET", "/circuit-breakers/repeated/history")
     assert history["count"] == 2
+
+
+async def test_a_recorded_transition_is_an_event_of_the_feed(shared_server: ServerProcess, agent: Agent) -> None:
+    await agent.greet("in_the_feed")
+    headers = {"Authorization": f"Bearer {shared_server.token}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{shared_server.url}/ws/feed", headers=headers) as feed,
+    ):
+        assert (await feed.receive_json(timeout=10))["type"] == "snapshot"
+        await agent.say(report(1, transition(1, "in_the_feed", cause="it was told so")))
+        while (told := await feed.receive_json(timeout=10)).get("kind") != "transition":
+            pass
+    assert (told["name"], told["instance"], told["cause"]) == ("in_the_feed", agent.instance, "it was told so")
+
+
+async def test_an_agent_is_not_told_of_the_breakers_of_others_but_hears_in_the_end_how_far_it_is(
+    shared_server: ServerProcess, agent: Agent
+) -> None:
+    for name in ("mine", "theirs"):
+        assert shared_server.request("POST", "/circuit-breakers", {"name": name})[0] == 201
+    before = await agent.greet("mine")
+    async with agent_of(shared_server) as other:
+        await other.greet("theirs")
+        edit = {"failure_threshold": 3}
+        assert shared_server.request("PATCH", "/circuit-breakers/theirs/config", edit)[0] == 200
+        theirs = await other.hear_until(Desired)
+    assert shared_server.request("PATCH", "/circuit-breakers/mine/config", edit)[0] == 200
+    mine = await agent.hear_until(Desired)
+    assert "mine" in {row.name for row in mine.breakers}
+    assert before.revision == mine.since < theirs.revision < mine.revision
+
+    assert shared_server.request("PATCH", "/circuit-breakers/theirs/config", {"failure_threshold": 4})[0] == 200
+    async with asyncio.timeout(10):
+        nothing_for_us = asyncio.ensure_future(agent.hear_until(Desired))
+        for number in itertools.count(1):
+            await agent.say(report(number, revision=mine.revision))
+            if nothing_for_us in (await asyncio.wait({nothing_for_us}, timeout=0.1))[0]:
+                break
+    assert nothing_for_us.result() == Desired(revision=mine.revision + 1, since=mine.revision)
+
+
+async def test_a_server_that_is_behind_its_database_looks_before_it_answers_an_agent_that_is_not(
+    shared_server: ServerProcess, agent: Agent
+) -> None:
+    shared_server.request("POST", "/circuit-breakers", {"name": "ahead"})
+    revision = int(
+        shared_server.python(
+            "from breakers import selectors, services\n"
+            "row = selectors.breaker('ahead')\n"
+            "by = services.Actor('system', 'test')\n"
+            "print(services.breaker_reset(name='ahead', reason='', by=by).revision)"
+        )
+    )
+    await agent.say(agent.hello("ahead", revision=revision))
+    assert (await agent.hear_until(Desired)).revision >= revision
 
 
 async def test_goodbye_is_answered_once_the_totals_are_in_the_database(own_server: ServerProcess) -> None:
@@ -233,6 +294,20 @@ async def test_a_newer_link_of_the_same_instance_takes_over(shared_server: Serve
         while not (desired := await newer.hear_until(Desired)).breakers or desired.breakers[0].config is None:
             pass
         assert desired.breakers[0].config["failure_threshold"] == 3
+
+
+def agents(server: ServerProcess) -> float:
+    """How many links the server says are up."""
+    found = re.search(r"^circuit_breaker_agents (\S+)$", server.request("GET", "/metrics")[1], re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+async def test_who_leaves_without_a_word_is_linked_no_longer(own_server: ServerProcess) -> None:
+    async with agent_of(own_server) as agent:
+        await agent.greet()
+        assert agents(own_server) == 1
+    eventually(lambda: agents(own_server) == 0)
 
 
 async def test_a_repeated_hello_is_passed_over(agent: Agent) -> None:

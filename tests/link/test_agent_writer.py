@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 import uuid
 from datetime import UTC, datetime
 
 import pytest
 
 from breakers.agents import messages, writer
-from breakers.agents.hub import AgentLink
+from breakers.agents.codes import LAGGING, CloseCode
+from breakers.agents.hub import LONGEST_LAG, PATIENCE, AgentLink, Hub
 from breakers.core.config import CircuitBreakerConfig
 from breakers.core.registry import CircuitBreakerRegistry
 from breakers.core.states import CircuitBreakerState
@@ -103,11 +104,71 @@ def test_a_whole_that_is_cut_still_deletes_what_it_leaves_out() -> None:
     assert left_out.config_version is None
 
 
+# --- who confirms, and who does not -------------------------------------------------------------------------------
+
+
+class Socket:
+    """What a hub says to an agent, and why it sends it away."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.dismissed: list[CloseCode] = []
+
+    async def send(self, text: str) -> None:
+        self.said.append(text)
+
+    async def close(self, why: CloseCode) -> None:
+        self.dismissed.append(why)
+
+
+def link_of(socket: Socket) -> AgentLink:
+    link = AgentLink(identity(), [], socket.send, socket.close, key=1)
+    link.covered = link.told = 5
+    return link
+
+
+async def test_an_agent_that_confirms_nothing_for_a_minute_is_sent_away() -> None:
+    socket = Socket()
+    link = link_of(socket)
+    await Hub().heard(link, 3)
+    assert (len(socket.said), socket.dismissed) == (1, [])
+    link.told_at -= PATIENCE
+    assert link.lagging_since is not None
+    link.lagging_since -= LONGEST_LAG
+    await Hub().heard(link, 3)
+    assert socket.dismissed == [LAGGING]
+
+
+async def test_an_agent_that_has_just_been_told_is_given_time() -> None:
+    socket = Socket()
+    link = link_of(socket)
+    link.told_at = time.monotonic()
+    await Hub().heard(link, 3)
+    assert socket.said == []
+
+
+async def test_an_agent_that_confirms_after_all_starts_over() -> None:
+    socket = Socket()
+    link = link_of(socket)
+    link.lagging_since = time.monotonic() - LONGEST_LAG
+    await Hub().heard(link, 5)
+    await Hub().heard(link, 3)
+    assert socket.dismissed == []
+
+
+async def test_who_left_is_told_nothing_more() -> None:
+    hub, link = Hub(), link_of(Socket())
+    await hub.join(link)
+    assert hub.links() == [link]
+    hub.leave(link)
+    assert hub.links() == []
+
+
 # --- the queue and the database -----------------------------------------------------------------------------------
 
 
 async def test_the_queue_has_a_bound() -> None:
-    link = AgentLink(identity(), [], send=lambda _: asyncio.sleep(0), close=lambda _: asyncio.sleep(0), key=1)
+    link = link_of(Socket())
     report = Report(1, 1e9, transitions=tuple(transition(number) for number in range(1, 501)))
     queue = writer.Writer()
     assert all(queue.record(link, report) for _ in range(writer.MOST_QUEUED // 500))
