@@ -147,11 +147,11 @@ class Machine:
         return self.config.recovery_timeout if self.config.timeout is None else self.config.timeout
 
     def retry_after(self, now: float) -> float:
-        """Seconds until a probe is due (OPEN), or until a slot is free at the latest (HALF_OPEN)."""
+        """For a rejected caller: seconds until a probe is due, or in HALF_OPEN until a slot is free at the latest."""
         if self.state is OPEN:
             return max(0.0, self.due - now)
-        oldest = next(iter(self.leases), None)
-        return max(0.0, oldest.started_at + self.lease - now) if oldest is not None else 0.0
+        oldest = next(iter(self.leases))  # who is rejected finds every slot leased
+        return max(0.0, oldest.started_at + self.lease - now)
 
     def tally(self, now: float) -> Tally | None:
         return None if self.window is None else self.window.tally(now)

@@ -136,6 +136,12 @@ def test_percentiles_are_off_by_at_most_15_percent(make, calls) -> None:
     assert sum(latency["counts"].values()) == 100
 
 
+def test_failures_have_a_latency_too(make, calls) -> None:
+    breaker = make(failure_threshold=0)
+    calls.fail(breaker, 10, took=2.0)
+    assert breaker.get_metrics()["latency"]["p95"] == pytest.approx(2.0, rel=0.15)
+
+
 def test_neutral_and_late_calls_have_no_latency(make, calls) -> None:
     breaker = make(ignore=KeyError)
     late = breaker.acquire()
