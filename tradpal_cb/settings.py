@@ -28,6 +28,7 @@ CIRCUIT_BREAKER_KEY_RATE = env.float("CIRCUIT_BREAKER_KEY_RATE", default=1000.0)
 CIRCUIT_BREAKER_USER_RATE = env.float("CIRCUIT_BREAKER_USER_RATE", default=100.0)
 CIRCUIT_BREAKER_ANONYMOUS_RATE = env.float("CIRCUIT_BREAKER_ANONYMOUS_RATE", default=50.0)
 CIRCUIT_BREAKER_PROXIES = env.int("CIRCUIT_BREAKER_PROXIES", default=0)  # of ours, one behind the other, before us
+CIRCUIT_BREAKER_PUBLIC_URL = env.str("CIRCUIT_BREAKER_PUBLIC_URL", default="")  # how people reach us, for links
 REDIS_URL = env.str("REDIS_URL", default="")
 
 # --- Django ------------------------------------------------------------------------------------------------------
@@ -42,6 +43,8 @@ INSTALLED_APPS = [
     "channels",
     "csp",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",  # the files of Swagger's page, so that it needs no CDN
     "django_prometheus",
     "breakers",
     "dashboard",
@@ -160,7 +163,16 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_THROTTLE_CLASSES": ["breakers.api.throttling.CallerThrottle"],
     "EXCEPTION_HANDLER": "breakers.api.errors.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "breakers.api.openapi.inspector.FleetSchema",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "TradPal Circuit Breakers",
+    "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.0",
+    "DEFAULT_GENERATOR_CLASS": "breakers.api.openapi.inspector.Document",
+    "POSTPROCESSING_HOOKS": ["breakers.api.openapi.inspector.complete"],
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,  # a test makes the document and takes no warning
 }
 
 # --- static files, language, time, logs ---------------------------------------------------------------------------

@@ -60,10 +60,11 @@ def given(serializer: type[BaseSerializer[Any]], request: Request) -> dict[str, 
 
 
 def asked(serializer: type[PageQuery], request: Request) -> dict[str, Any]:
-    """The filters of the query string, judged the same way, and with them which page is wanted."""
+    """The filters of the query string, judged the same way, empty ones left out, and with them which page is wanted."""
     judged = serializer(data=request.query_params)
     judged.is_valid(raise_exception=True)
-    return {name: value for name, value in judged.validated_data.items() if name not in PageQuery().fields}
+    ours = {name: value for name, value in judged.validated_data.items() if name not in PageQuery().fields}
+    return {name: value for name, value in ours.items() if value != ""}
 
 
 def record_of(name: str) -> BreakerRecord:

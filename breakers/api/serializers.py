@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from rest_framework import serializers
@@ -125,6 +125,20 @@ def configs_of(
 _STATES = [state.value for state in CircuitBreakerState]
 
 
+class Words(serializers.CharField):
+    """One or several of ``words``, with commas; a list of them comes out."""
+
+    def __init__(self, words: Sequence[str], **options: Any) -> None:
+        super().__init__(**options)
+        self.words = tuple(words)
+
+    def to_internal_value(self, data: Any) -> Any:  # a list, where its parent gives text
+        found = [word.strip() for word in super().to_internal_value(data).split(",")]
+        if set(found) <= set(self.words):
+            return found
+        raise serializers.ValidationError(f"must be of {', '.join(self.words)}, not {str(data)[:50]!r}")
+
+
 class PageQuery(serializers.Serializer[Any]):
     page = serializers.IntegerField(required=False, min_value=1)
     page_size = serializers.IntegerField(required=False, min_value=1, max_value=MAX_PAGE_SIZE)
@@ -133,30 +147,23 @@ class PageQuery(serializers.Serializer[Any]):
 class RowsQuery(PageQuery):
     """Filters of the list; an empty one is none. ``state`` and ``ordering`` may name several, with commas."""
 
-    state = serializers.CharField(required=False)
-    service = serializers.CharField(required=False, max_length=100)
-    group = serializers.CharField(required=False, max_length=100)
-    search = serializers.CharField(required=False, max_length=200)
-    ordering = serializers.CharField(required=False)
-
-    def validate_state(self, value: str) -> list[str]:
-        return _listed(value, _STATES)
-
-    def validate_ordering(self, value: str) -> list[str]:
-        return _listed(value, [sign + name for name in ORDERINGS for sign in ("", "-")])
-
-
-def _listed(text: str, known: list[str]) -> list[str]:
-    words = [word.strip() for word in text.split(",")]
-    if not set(words) <= set(known):
-        raise serializers.ValidationError(f"must be of {', '.join(known)}, not {text[:50]!r}")
-    return words
+    state = Words(_STATES, required=False, help_text="Several with commas.")
+    service = serializers.CharField(required=False, allow_blank=True, max_length=100)
+    group = serializers.CharField(required=False, allow_blank=True, max_length=100)
+    search = serializers.CharField(
+        required=False, allow_blank=True, max_length=200, help_text="Words in name, group or services; all of them."
+    )
+    ordering = Words(
+        [sign + name for name in ORDERINGS for sign in ("", "-")],
+        required=False,
+        help_text="Several with commas; `-` for descending.",
+    )
 
 
 class HistoryQuery(PageQuery):
     """Filters of transitions; ``since`` and ``until`` inclusive, ISO 8601."""
 
-    service = serializers.CharField(required=False, max_length=100)
+    service = serializers.CharField(required=False, allow_blank=True, max_length=100)
     instance = serializers.UUIDField(required=False)
     from_state = serializers.ChoiceField(_STATES, required=False)
     to_state = serializers.ChoiceField(_STATES, required=False)
@@ -169,7 +176,7 @@ class ChangesQuery(PageQuery):
     """Filters of the audit; ``since`` and ``until`` inclusive, ISO 8601."""
 
     kind = serializers.ChoiceField(ConfigChange.Kind.choices, required=False)
-    actor = serializers.CharField(required=False, max_length=200)
+    actor = serializers.CharField(required=False, allow_blank=True, max_length=200)
     reason = serializers.CharField(required=False, max_length=500, help_text="A part of the reason, in any case.")
     instance = serializers.UUIDField(required=False, help_text="Of a reset of one instance.")
     since = serializers.DateTimeField(required=False)

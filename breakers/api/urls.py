@@ -6,7 +6,7 @@ from django.urls import path, re_path, register_converter
 
 from breakers.core.config import NAME_PATTERN, RESERVED_NAMES
 
-from . import actions, configs, exports, versions, views
+from . import actions, configs, document, exports, versions, views
 
 
 class BreakerName:
@@ -30,6 +30,8 @@ urlpatterns = [
     path("health", views.HealthView.as_view(), name="health"),
     path("metrics", views.MetricsView.as_view(), name="metrics"),
     path("alerts", views.AlertsView.as_view(), name="alerts"),
+    path("schema", document.SchemaView.as_view(), name="schema"),
+    path("docs", document.docs, name="docs"),
     path("configs", configs.ConfigsView.as_view(), name="configs"),
     path("circuit-breakers", actions.BreakersView.as_view(), name="breakers"),
     path("circuit-breakers/reset-all", actions.ResetAllView.as_view(), name="reset-all"),
@@ -48,5 +50,9 @@ urlpatterns = [
     path("circuit-breakers/<breaker:name>/versions", versions.VersionsView.as_view(), name="versions"),
     path("circuit-breakers/<breaker:name>/restore", versions.RestoreView.as_view(), name="restore"),
     path("circuit-breakers/<breaker:name>/copy", versions.CopyView.as_view(), name="copy"),
-    re_path(r"^(?:circuit-breakers|configs|health|metrics|alerts)(?:/.*)?$", views.Missing.as_view(), name="missing"),
+    re_path(
+        r"^(?:circuit-breakers|configs|health|metrics|alerts|schema|docs)(?:/.*)?$",
+        views.Missing.as_view(),
+        name="missing",
+    ),
 ]

@@ -180,6 +180,7 @@ async def _ask_layer() -> None:
 class Missing(FleetView):
     """Whatever is not there, in the API's own shape, whoever asks."""
 
+    schema = None  # nothing to document
     authentication_classes = ()
 
     def check_permissions(self, request: Request) -> None:

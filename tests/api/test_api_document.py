@@ -1,0 +1,121 @@
+"""The OpenAPI document: whole, without a warning, true to the bounds; and who may have it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.core.management import call_command
+from jsonschema import Draft202012Validator
+from rest_framework.test import APIClient
+
+from breakers.api.openapi.operations import OPERATIONS
+from breakers.core.config import BREAKER_FIELDS, HTTP_FIELDS
+
+pytestmark = pytest.mark.django_db
+FIELDS = {name: bounds for name, bounds in {**BREAKER_FIELDS, **HTTP_FIELDS}.items() if name != "name"}
+VALUES = [
+    0,
+    -1,
+    1,
+    2147483647,
+    2147483648,
+    0.5,
+    1.5,
+    1e308,
+    True,
+    None,
+    "",
+    "count",
+    "429,500-599",
+    "99",
+    "x" * 201,
+    [],
+]
+
+
+@pytest.fixture
+def document(api):
+    answer = api.get("/schema")
+    assert answer["Content-Type"] == "application/vnd.oai.openapi+json"
+    return json.loads(answer.content)
+
+
+def body(document, path, method):
+    return document["paths"][path][method]["requestBody"]["content"]["application/json"]
+
+
+def test_it_is_made_and_valid_without_a_warning(tmp_path, capfd):
+    call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema.yaml"))
+    assert "Warning" not in capfd.readouterr().err
+
+
+def test_every_operation_of_the_table_is_in_it(document):
+    ids = {operation["operationId"] for path in document["paths"].values() for operation in path.values()}
+    assert {operation.id for operation in OPERATIONS.values()} <= ids
+    assert document["openapi"].startswith("3.")
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_field_takes_what_the_library_takes(document, name):
+    schema = body(document, "/circuit-breakers/{name}/config", "put")["schema"]["properties"][name]
+    judge = Draft202012Validator(schema)
+    for value in VALUES:
+        assert judge.is_valid(value) == (FIELDS[name].problem(value) is None), value
+
+
+def test_every_example_is_what_its_schema_says(document):
+    seen = 0
+    for path in document["paths"].values():
+        for operation in path.values():
+            places = [operation.get("requestBody", {}), *operation["responses"].values()]
+            for content in [content for place in places for content in place.get("content", {}).values()]:
+                judge = Draft202012Validator({**content["schema"], "components": document["components"]})
+                for example in content.get("examples", {}).values():
+                    if isinstance(example["value"], dict):
+                        judge.validate(example["value"])
+                    seen += 1
+    assert seen > 15
+
+
+def test_everything_but_health_needs_somebody(document):
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            public = path == "/health"
+            assert operation["security"] == ([{}] if public else [{"key": []}, {"session": []}])
+            assert ("401" in operation["responses"]) != public
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+
+
+def test_whatever_goes_wrong_has_one_shape(document):
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for status, answer in operation["responses"].items():
+                if status.startswith("4"):
+                    assert answer["content"]["application/json"]["schema"]["$ref"].endswith("/Problem")
+
+
+@pytest.mark.parametrize("path", ["/schema", "/docs"])
+def test_who_may_not_read_does_not_get_it(path, clients):
+    refused = {name for name, client in clients.items() if client.get(path).status_code != 200}
+    keys = {"key:read"} if path == "/docs" else set()  # a page is for people
+    assert refused == {"anonymous", "key:agent", "key:operate"} | keys
+
+
+def test_the_page_asks_nobody_else_and_says_nothing_inline(clients):
+    page = clients["viewer"].get("/docs").content.decode()
+    assert "//" not in page.replace("http://www.w3.org", "")
+    assert "<style" not in page
+    assert "style=" not in page
+    assert "<script>" not in page
+
+
+def test_the_page_sends_who_is_nobody_to_sign_in():
+    answer = APIClient().get("/docs")
+    assert answer.status_code == 302
+    assert "next=/docs" in answer["Location"]
+
+
+def test_both_are_public_where_reading_is(settings):
+    settings.CIRCUIT_BREAKER_PUBLIC_READ = True
+    assert APIClient().get("/schema").status_code == APIClient().get("/docs").status_code == 200
