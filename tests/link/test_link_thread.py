@@ -149,6 +149,12 @@ async def service(plane: Any) -> AsyncIterator[Service]:
     await soon(lambda: made.link.ended)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what is said at the end, on a machine that may be busy."""
+    monkeypatch.setattr("breakers.client.carrier.FLUSH", 30.0)
+
+
 def counts(report: Report) -> int:
     return sum(status.counts.successes for status in report.breakers)
 
@@ -292,7 +298,9 @@ async def test_an_address_that_cannot_be_harms_nobody() -> None:
 # --- the end ------------------------------------------------------------------------------------------------------
 
 
-async def test_closing_reports_what_is_left_and_waits_for_the_farewell(plane: ControlPlane, service: Service) -> None:
+async def test_closing_reports_what_is_left_and_waits_for_the_farewell(
+    plane: ControlPlane, service: Service, patient: None
+) -> None:
     visit = await plane.visit()
     await visit.welcome(interval=60.0, heartbeat=60.0)
     await visit.hear_report(lambda report: report.breakers)
@@ -314,7 +322,9 @@ async def test_closing_reports_what_is_left_and_waits_for_the_farewell(plane: Co
     assert service.link.status().queued == 0
 
 
-async def test_closing_reports_counts_whose_interval_has_not_come(plane: ControlPlane, service: Service) -> None:
+async def test_closing_reports_counts_whose_interval_has_not_come(
+    plane: ControlPlane, service: Service, patient: None
+) -> None:
     visit = await plane.visit()
     await visit.welcome(interval=60.0, heartbeat=60.0)
     await visit.hear_report(lambda report: report.breakers)
@@ -347,7 +357,7 @@ async def test_closing_tries_a_server_that_is_away_once_more_and_no_longer(
     assert service.link.ended
 
 
-async def test_closing_before_the_link_stands_still_says_what_there_is(plane: Any) -> None:
+async def test_closing_before_the_link_stands_still_says_what_there_is(plane: Any, patient: None) -> None:
     service = Service(plane.url)
     service.flap(2)
     closing = asyncio.ensure_future(service.close())
@@ -362,7 +372,9 @@ async def test_closing_before_the_link_stands_still_says_what_there_is(plane: An
     assert service.link.ended
 
 
-async def test_a_closed_link_leaves_no_thread_and_no_listener(plane: ControlPlane, service: Service) -> None:
+async def test_a_closed_link_leaves_no_thread_and_no_listener(
+    plane: ControlPlane, service: Service, patient: None
+) -> None:
     visit = await plane.visit()
     await visit.welcome()
     closing = asyncio.ensure_future(service.close())
