@@ -39,9 +39,13 @@ def notable(failure_statuses: str, retry_statuses: str) -> frozenset[int]:
 class HttpCircuitBreakerOpenError(CircuitBreakerOpenError, aiohttp.ClientConnectionError):
     """A rejection that handlers of aiohttp's errors already catch; the request was not sent."""
 
-    @classmethod
-    def of(cls, error: CircuitBreakerOpenError) -> HttpCircuitBreakerOpenError:
-        return cls(error.name, error.state, error.reason, error.retry_after)
+
+def acquire(breaker: CircuitBreaker) -> Permit:
+    """Raises :class:`HttpCircuitBreakerOpenError`."""
+    try:
+        return breaker.acquire()
+    except CircuitBreakerOpenError as error:
+        raise HttpCircuitBreakerOpenError(error.name, error.state, error.reason, error.retry_after) from None
 
 
 def arm(limit: float | None) -> Deadline | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
 
 from breakers.client.attempts import (
-    HttpCircuitBreakerOpenError,
+    acquire,
     arm,
     disarm,
     notable,
@@ -26,6 +26,7 @@ from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import HttpConfig
 from breakers.core.deadlines import Deadline
 from breakers.core.errors import CircuitBreakerOpenError
+from breakers.core.gate import Gate
 from breakers.core.states import Outcome, Permit
 
 if TYPE_CHECKING:
@@ -41,14 +42,12 @@ async def fetch(
     method: str,
     url: StrOrURL,
     stream: bool,
-    given: Mapping[str, object],
+    options: Any,  # a dict of those of ClientSession.request, ours to change; a cast would cost a frame
 ) -> ClientResponse:
     """The last attempt's response, or its exception; what came before is released.
 
-    ``given`` are the options of ``ClientSession.request``, in a dict that is ours to change.
     One long function, because a healthy request pays for every frame; what only the others need is elsewhere.
     """
-    options = cast(dict[str, Any], given)
     http = breaker.http_config or _DEFAULT
     check = options.pop("raise_for_status", None)
     limits = total_of(session, options) if "timeout" in options else session.timeout
@@ -56,12 +55,11 @@ async def fetch(
     deadline: Deadline | None = None
     further: Further | None = None
     ended: ClientResponse | Exception
-    permit: Permit | None
-    try:
-        permit = breaker.acquire()
-    except CircuitBreakerOpenError as error:
-        raise HttpCircuitBreakerOpenError.of(error) from None
-    while permit is not None:
+    # through the gate as breaker.call() goes: a permit made and settled is a third of what a breaker costs here
+    machine, clock = breaker._machine, breaker._clock
+    began = clock()
+    entry: Gate | Permit | None = machine.gate or acquire(breaker)
+    while entry is not None:
         if stream:
             deadline = arm(breaker.config.timeout)  # up to the headers; aiohttp's own timer goes on to the body's end
         else:
@@ -71,7 +69,7 @@ async def fetch(
             if not stream:
                 await response.read()
         except BaseException as error:
-            late = settle_limited(breaker, permit, deadline, error)
+            late = settle_limited(breaker, permit_of(entry, began), deadline, error)
             if late is not None:
                 late.__cause__, error = error, late
             if not isinstance(error, TRANSIENT):
@@ -80,15 +78,16 @@ async def fetch(
         else:
             if stream:
                 disarm(deadline)
-                settle_with_body(breaker, permit, response, http, partial(time_is_up, whole, started))
+                settle_with_body(breaker, permit_of(entry, began), response, http, partial(time_is_up, whole, started))
             elif response.status not in notable(http.failure_statuses, http.retry_statuses):
-                breaker.settle(permit, SUCCESS)
+                if entry.__class__ is not Gate or not machine.pass_success(entry, began, clock()):
+                    breaker.settle(permit_of(entry, began), SUCCESS)
                 break
             else:
-                settle_answer(breaker, permit, response, http)
+                settle_answer(breaker, permit_of(entry, began), response, http)
         if further is None:
             further = Further(breaker, http, method, options, whole, started)
-        permit, limits = await further.permit(ended)
+        entry, limits = await further.permit(ended)
     if isinstance(ended, Exception):
         try:
             raise ended
@@ -98,6 +97,11 @@ async def fetch(
     if check:
         await _raise_for_status(ended, check)
     return ended
+
+
+def permit_of(entry: Gate | Permit, began: float) -> Permit:
+    """A permit that can be settled, for a call that was let in by ``entry`` at ``began`` on the breaker's clock."""
+    return entry if isinstance(entry, Permit) else Permit(entry.epoch, began)
 
 
 class Further:

@@ -8,12 +8,11 @@ from functools import partial
 
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 
-from breakers.client.attempts import HttpCircuitBreakerOpenError, arm, disarm, settle_limited, settle_with_body
+from breakers.client.attempts import acquire, arm, disarm, settle_limited, settle_with_body
 from breakers.client.hosts import Hosts, name_of
 from breakers.client.link import get_circuit_breaker
 from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
-from breakers.core.errors import CircuitBreakerOpenError
 
 Naming = Callable[[ClientRequest], str]
 
@@ -51,10 +50,7 @@ def aiohttp_middleware(
 async def _guarded(
     breaker: CircuitBreaker, http: HttpConfig, request: ClientRequest, handler: ClientHandlerType
 ) -> ClientResponse:
-    try:
-        permit = breaker.acquire()
-    except CircuitBreakerOpenError as error:
-        raise HttpCircuitBreakerOpenError.of(error) from None
+    permit = acquire(breaker)
     deadline = arm(breaker.config.timeout)
     try:
         response = await handler(request)
