@@ -1,8 +1,7 @@
 // One breaker: its facts as they are heard. The tables stand as served.
 import { actions } from "./actions.js";
-import { byId, icon, part, put, say, start } from "./page.js";
-import { aim, texts } from "./rows.js";
-import { spark } from "./shapes.js";
+import { byId, icon, part, say, start } from "./page.js";
+import { aim, texts, trend } from "./rows.js";
 import { kindOf } from "./verdict.js";
 import { duration, elapsed } from "./words.js";
 
@@ -19,9 +18,7 @@ function paint(rows) {
   const words = texts(row);
   for (const cell of place.querySelectorAll("[data-cell]")) say(cell, words[cell.dataset.cell]);
   icon(part(place, ".badge"), kind);
-  const [line, area] = spark(row.trend);
-  put(part(place, ".chart .line"), "d", line);
-  put(part(place, ".chart .area"), "d", area);
+  trend(place, row);
   aim(part(place, ".page-head .act"), row);
 }
 

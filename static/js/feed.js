@@ -2,8 +2,8 @@
 
 const STALE = 15;
 const LAGGING = 2;
-const HEARTBEAT = 1; // the server says something at least this often
-const GIVE_UP = 40; // seconds of silence after which a socket that seems open is replaced
+const HEARTBEAT = 1; // the server's
+const GIVE_UP = 40; // a silent socket is replaced
 const POLL_AFTER = 60;
 const POLL_EVERY = 10;
 const SIGNED_OUT = 4401;
@@ -19,7 +19,7 @@ export class Feed {
     this.polled = 0;
     this.attempts = 0;
     this.nextTry = 0;
-    this.offset = Infinity; // between our clock and the server's, at the fastest message yet
+    this.offset = Infinity; // our clock minus the server's
     this.serverTime = 0;
     this.lostAt = now();
     addEventListener("online", () => this.reconnect());
@@ -29,6 +29,11 @@ export class Feed {
   /** Seconds between what is shown and now. */
   get behind() {
     return this.serverTime ? Math.max(0, (now() - this.offset - this.serverTime) / 1000) : 0;
+  }
+
+  /** No socket gets through: the page asks instead. */
+  get cutOff() {
+    return !this.synced && now() - this.lostAt > 1000 * POLL_AFTER;
   }
 
   get wait() {
@@ -60,7 +65,7 @@ export class Feed {
       if (this.synced) this.lostAt = now();
       this.synced = false;
       this.signedOut = close.code === SIGNED_OUT;
-      if (!opened) this.ask(false);
+      if (!opened) this.ask();
       if (!this.signedOut) this.retry();
       this.on.moved();
     };
@@ -73,7 +78,6 @@ export class Feed {
     this.timer = setTimeout(() => this.open(), wait);
   }
 
-  /** At once: somebody asked, or the network is back. */
   reconnect() {
     if (this.synced && this.state === "live") return;
     const old = this.socket;
@@ -102,29 +106,27 @@ export class Feed {
     }
   }
 
-  /** Once a second, by the page. */
   tick() {
     if (this.synced && this.behind > GIVE_UP) this.reconnect();
-    const lost = (now() - this.lostAt) / 1000;
     const due = now() - (this.asked ?? 0) >= 1000 * POLL_EVERY;
-    if (!this.synced && !this.signedOut && navigator.onLine && lost > POLL_AFTER && due) this.ask(true);
+    if (this.cutOff && !this.signedOut && navigator.onLine && due) this.ask();
     this.on.moved();
   }
 
-  /** Over HTTP: are we still welcome, and (`show`) what is there to see. */
-  async ask(show) {
+  /** Over HTTP: are we still welcome; and what is there to show. */
+  async ask() {
     this.asked = now();
     try {
       const answer = await fetch("/dashboard", { headers: { Accept: "application/json" }, cache: "no-store" });
       this.signedOut = answer.status === 401 || answer.status === 403;
       if (this.signedOut) clearTimeout(this.timer);
-      if (!answer.ok || !show || this.synced) return;
+      if (!answer.ok || !this.cutOff) return;
       const { breakers, summary } = await answer.json();
       this.polled = now();
       this.serverTime = this.polled - (Number.isFinite(this.offset) ? this.offset : 0);
       this.on.snapshot({ rows: breakers, summary });
     } catch {
-      // no answer is what the state already says
+      // the state says so
     } finally {
       this.on.moved();
     }

@@ -55,20 +55,18 @@ function soon() {
   else requestAnimationFrame(paint);
 }
 
-const placed = () => [...rows.values()].filter((row) => matches(row, filter));
-
-function shown() {
-  return placed().filter((row) => !filter.state || chipOf(kindOf(row)) === filter.state);
-}
+const inPlace = (row) => matches(row, filter);
+const isShown = (row) => inPlace(row) && (!filter.state || chipOf(kindOf(row)) === filter.state);
 
 function paint() {
   due = false;
-  lists.paint(shown(), changed);
+  const sorted = worstFirst(rows.values());
+  lists.paint(sorted.filter(isShown), changed);
   changed.clear();
   lists.age(feed.time);
   judge();
   chips();
-  groups();
+  groups(sorted);
 }
 
 function judge() {
@@ -92,15 +90,15 @@ function judge() {
 }
 
 function chips() {
-  const counts = tally(placed());
+  const counts = tally([...rows.values()].filter(inPlace));
   counts.all = KINDS.reduce((sum, kind) => sum + counts[kind], 0);
   for (const chip of document.querySelectorAll(".chip")) say(part(chip, "b"), count(counts[chip.dataset.chip]));
   say(byId("all-link"), `All ${count(rows.size)} breakers`);
 }
 
-function groups() {
+function groups(sorted) {
   const members = new Map();
-  for (const row of worstFirst(rows.values())) {
+  for (const row of sorted) {
     for (const name of groupsOf(row)) {
       if (!members.has(name)) members.set(name, []);
       members.get(name).push(row);
@@ -130,9 +128,8 @@ function group_({ name, kinds, worst }, element) {
   return element;
 }
 
-// --- latest changes
 const ICONS = { reset: "reset", override: "forced_open", config: "config" };
-const told = new Map(); // name and kind -> the newest entry that tells of it
+const told = new Map();
 
 function tell(message) {
   if (message.kind === "reset_progress" || message.change === "registered") return;
@@ -163,7 +160,6 @@ function tell(message) {
   if (moved) count_(message.to_state);
 }
 
-// --- state changes a minute
 const STATES = ["closed", "half_open", "open"];
 const beats = Object.fromEntries(STATES.map((state) => [state, byId("pulse").dataset[state].split(" ").map(Number)]));
 let minute = Math.floor(feed.time / 60000);
@@ -187,7 +183,6 @@ function draw() {
   for (const [state, d] of Object.entries(pulse(beats))) put(part(byId("pulse"), `.p-${state}`), "d", d);
 }
 
-// --- search, keys, reset all
 on(byId("search"), "input", (event) => {
   if (!rows.size) return;
   filter.search = event.target.value.trim();
@@ -202,7 +197,7 @@ on(byId("search"), "input", (event) => {
 on(byId("reset-all"), "click", (event) => {
   if (!rows.size) return;
   event.preventDefault();
-  act.resetAll(event.currentTarget, shown());
+  act.resetAll(event.currentTarget, [...rows.values()].filter(isShown));
 });
 
 on(document, "keydown", (event) => {

@@ -1,4 +1,4 @@
-// What every page does: theme, clock, the word for the connection, toasts, keys that work everywhere.
+// What every page does: theme, clock, connection, toasts, keys.
 import { Feed } from "./feed.js";
 import { clock, roughly, tenths } from "./words.js";
 
@@ -56,7 +56,7 @@ function keys() {
   });
 }
 
-/** Whether a single key is a command: not while somebody types, or in a dialog, or with keys switched off. */
+/** Whether a single key is a command. */
 export function free(event) {
   const typing = event.target.closest("input, textarea, select, dialog");
   return keysOn() && !typing && !event.ctrlKey && !event.metaKey && !event.altKey;

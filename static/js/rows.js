@@ -1,11 +1,11 @@
 // The lists: one element a breaker, kept while it is there; rows move only when nobody looks.
 import { bar, marks, marksSize, spark } from "./shapes.js";
-import { affected, kindOf, needsAttention, WORDS, worstFirst } from "./verdict.js";
+import { affected, kindOf, needsAttention, WORDS } from "./verdict.js";
 import { count, duration, elapsed, hour, limit, pageOf, percent, plural, speed } from "./words.js";
 import { byId, icon, part, put, say } from "./page.js";
 
 const HOLD = 3000;
-const HOVERS = matchMedia("(hover: hover)").matches; // a finger's hover stays behind
+const HOVERS = matchMedia("(hover: hover)").matches; // a finger's stays
 
 function note(row) {
   const { override, applied } = row;
@@ -42,42 +42,49 @@ export function texts(row) {
   };
 }
 
+const known = new WeakMap(); // element -> its cells
+function cellsOf(element) {
+  if (!known.has(element)) known.set(element, [...element.querySelectorAll("[data-cell]:not(.c-age)")]);
+  return known.get(element);
+}
+
 function fill(row, element) {
   const kind = kindOf(row);
-  for (const [cell, text] of Object.entries(texts(row))) say(part(element, `[data-cell=${cell}]`), text);
+  const words = texts(row);
+  for (const cell of cellsOf(element)) say(cell, words[cell.dataset.cell]);
   put(element, "data-name", row.name);
   put(element, "data-state", kind);
   put(element, "data-since", row.since ?? "");
   icon(part(element, ".badge"), kind);
-  const paths = marks(row);
+  const set = (selector, name, value) => put(part(element, selector), name, String(value));
   const [width, height] = marksSize(row);
-  const picture = part(element, ".marks");
-  put(picture, "width", String(width));
-  put(picture, "height", String(height));
-  for (const [name, d] of Object.entries(paths)) put(part(picture, `.m-${name}`), "d", d);
+  set(".marks", "width", width);
+  set(".marks", "height", height);
+  for (const [name, d] of Object.entries(marks(row))) set(`.m-${name}`, "d", d);
   const [length, place, over] = bar(row);
-  put(part(element, ".bar"), "data-over", over ? "yes" : "no");
-  put(part(element, ".value"), "width", length);
-  put(part(element, ".limit"), "d", place);
+  set(".bar", "data-over", over ? "yes" : "no");
+  set(".value", "width", length);
+  set(".limit", "d", place);
+  trend(element, row);
+  for (const link of element.querySelectorAll("a.name, a.more")) put(link, "href", pageOf(row.name));
+  set("a.more", "aria-label", `Details of ${row.name}`);
+  aim(part(element, ".act"), row);
+}
+
+/** The line of the last 5 minutes. */
+export function trend(element, row) {
   const [line, area] = spark(row.trend);
   put(part(element, ".line"), "d", line);
   put(part(element, ".area"), "d", area);
-  links(row, element);
 }
 
-/** What the button of a row does: release where a person's order stands, else reset. */
+/** The button of a row. */
 export function aim(button, row) {
   const label = row.override ? "Release" : "Reset";
   if (!button.hasAttribute("data-pending")) say(button, label);
   put(button, "aria-label", `${label} ${row.name}`);
   put(button, "formaction", `/dashboard/${label.toLowerCase()}`);
   put(button, "value", `${row.name} ${row.version}`);
-}
-
-function links(row, element) {
-  for (const link of element.querySelectorAll("a.name, a.more")) put(link, "href", pageOf(row.name));
-  put(part(element, "a.more"), "aria-label", `Details of ${row.name}`);
-  aim(part(element, ".act"), row);
 }
 
 export class Lists {
@@ -99,7 +106,7 @@ export class Lists {
     return Date.now() - this.seen < HOLD;
   }
 
-  /** Writes the `changed` rows of `shown`, and puts all in order. */
+  /** Writes the `changed` rows of `shown`, which come in order. */
   paint(shown, changed) {
     const wanted = new Set();
     for (const row of shown) {
@@ -117,8 +124,7 @@ export class Lists {
       element.remove();
       this.elements.delete(name);
     }
-    const sorted = worstFirst(shown);
-    this.order = { attention: sorted.filter(needsAttention), rest: sorted.filter((row) => !needsAttention(row)) };
+    this.order = { attention: shown.filter(needsAttention), rest: shown.filter((row) => !needsAttention(row)) };
     this.arrange();
   }
 
@@ -144,6 +150,10 @@ export class Lists {
   move(place, order) {
     let cursor = place.firstElementChild;
     for (const element of order) {
+      if (cursor && element === cursor.nextElementSibling) {
+        cursor.remove(); // one that leaves does not push all others: its turn comes
+        cursor = element;
+      }
       if (element === cursor) cursor = cursor.nextElementSibling;
       else place.insertBefore(element, cursor);
     }

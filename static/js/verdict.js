@@ -71,7 +71,7 @@ const ASIDES = {
 
 export function verdict(rows, silent, now) {
   const counts = tally(rows);
-  const worst = worstFirst(rows).find(needsAttention);
+  const [worst] = worstFirst(rows.filter(needsAttention));
   const asides = Object.keys(ASIDES).filter((kind) => counts[kind]);
   return {
     open: counts.open,
