@@ -267,3 +267,15 @@ async def test_a_cancelled_caller_is_no_evidence(server: Server) -> None:
             await task
         assert made.counted() == (0, 0, 1, 0)
         assert made.breaker.state is CLOSED
+
+
+async def test_no_free_connection_of_our_own_is_no_evidence(server: Server) -> None:
+    made = Guarded("async", NO_RETRIES)
+    inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=1))
+    transport = AsyncCircuitBreakerTransport(made.breaker.name, http=NO_RETRIES, transport=inner)
+    server.script(hangs_mid_body)
+    async with httpx.AsyncClient(transport=transport, trust_env=False) as client, client.stream("GET", server.url):
+        with pytest.raises(httpx.PoolTimeout):
+            await client.get(server.url, timeout=httpx.Timeout(10.0, pool=0.05))
+    assert made.counted() == (1, 0, 1, 0)
+    assert len(server.requests) == 1
