@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, F, Max, QuerySet, Subquery, Window
+from django.db.models import Count, F, Max, OuterRef, QuerySet, Subquery, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
@@ -57,6 +57,8 @@ __all__ = [
 
 RESET_LIFETIME: Final = timedelta(seconds=60)
 SINCE_ROWS: Final = 500
+SINCE_FIRST: Final = 20
+LATEST_ROWS: Final = 100
 _SNAPSHOT_ATTEMPTS: Final = 5
 _BADNESS: Final = {
     CircuitBreakerState.CLOSED.value: 0,
@@ -186,17 +188,36 @@ def _given(wanted: Mapping[str, object]) -> dict[str, object]:
 
 
 def latest_states() -> dict[str, list[LatestState]]:
-    """Breaker to the newest transition of each of its instances."""
+    """Breaker to the newest transition of each of its instances that are not gone: those of gone ones are written down.
+
+    Looks at the newest 100 transitions of each instance, by an index: what is older stands in its row long since. One
+    query an instance.
+    """
     found: dict[str, list[LatestState]] = {}
-    for row in newest(history(), "breaker", "instance"):
-        to_state, from_state = CircuitBreakerState(row.to_state), CircuitBreakerState(row.from_state)
-        found.setdefault(row.breaker, []).append(LatestState(row.instance, to_state, from_state, row.at))
+    for instance in Instance.objects.filter(gone_at=None).values_list("id", flat=True):
+        for name, latest in _latest_of(instance).items():
+            found.setdefault(name, []).append(latest)
+    return found
+
+
+def _latest_of(instance: UUID) -> dict[str, LatestState]:
+    rows = StateChange.objects.filter(instance=instance).order_by("-sequence")
+    found: dict[str, LatestState] = {}
+    for name, to_state, from_state, at in rows.values_list("breaker", "to_state", "from_state", "at")[:LATEST_ROWS]:
+        if name not in found:
+            states = CircuitBreakerState(to_state), CircuitBreakerState(from_state)
+            found[name] = LatestState(instance, *states, at)
     return found
 
 
 def last_causes(to_state: CircuitBreakerState | None = None) -> dict[str, LastCause]:
-    """Breaker to the cause of its newest transition, or of the newest to ``to_state``."""
-    rows = newest(history(to_state=to_state), "breaker")
+    """Breaker to the cause of its newest transition, or of the newest to ``to_state``; of those that have a config.
+
+    One query, that finds each breaker's place in the history by an index.
+    """
+    last = history(to_state=to_state).filter(breaker=OuterRef("name")).values("pk")[:1]
+    keys = BreakerConfig.objects.order_by().values(last=Subquery(last))
+    rows = StateChange.objects.filter(pk__in=keys)
     return {row.breaker: LastCause(row.cause, row.reason, row.at) for row in rows}
 
 
@@ -225,12 +246,19 @@ def fleet_since(name: str, states: Mapping[UUID, CircuitBreakerState] | None = N
     else:
         now = {instance: state.value for instance, state in states.items()}
     worst = _worst(now)
-    for row in history(name)[:SINCE_ROWS]:
-        if row.instance in now:
-            now[row.instance] = row.from_state
+    for instance, from_state, at in _walk_back(name):
+        if instance in now:
+            now[instance] = from_state
             if _worst(now) != worst:
-                return row.at
+                return at
     return None
+
+
+def _walk_back(name: str) -> Iterator[tuple[UUID, str, datetime]]:
+    """Mostly the newest few say it; a starting server asks for each breaker."""
+    rows = history(name).values_list("instance", "from_state", "at")
+    yield from rows[:SINCE_FIRST]
+    yield from rows[SINCE_FIRST:SINCE_ROWS]
 
 
 def _worst(states: Mapping[UUID, str]) -> int:

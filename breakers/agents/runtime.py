@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from breakers import publish
 from breakers.fleet import fleet
+from breakers.notifications import notifier
 
 from .chores import chores
 from .hub import hub
@@ -140,9 +141,11 @@ def start() -> None:
     """Idempotent."""
     control_plane.start()
     chores.start()
+    notifier.start()
 
 
 def stop() -> None:
     """Flushes, for a few seconds at most. Idempotent."""
+    notifier.stop()
     chores.stop()
     control_plane.stop()

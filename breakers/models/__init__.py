@@ -4,9 +4,11 @@ from .breaker import BreakerConfig, Revision
 from .history import ConfigChange, StateChange
 from .instances import Instance
 from .keys import SCOPES, ApiKey
+from .notifications import Delivery, Lease, Notice, NotificationRule
 from .records import (
     BreakerRecord,
     DesiredState,
+    FiringAlert,
     InstanceIdentity,
     InstanceRecord,
     LastCause,
@@ -20,12 +22,17 @@ __all__ = [
     "BreakerConfig",
     "BreakerRecord",
     "ConfigChange",
+    "Delivery",
     "DesiredState",
+    "FiringAlert",
     "Instance",
     "InstanceIdentity",
     "InstanceRecord",
     "LastCause",
     "LatestState",
+    "Lease",
+    "Notice",
+    "NotificationRule",
     "ResetRecord",
     "Revision",
     "StateChange",

@@ -121,3 +121,31 @@ class LastCause:
     cause: str
     reason: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FiringAlert:
+    """An alert that fires now; ``since`` aware where it is known."""
+
+    level: str
+    name: str
+    group: str
+    kind: str
+    message: str
+    cause: str | None
+    since: datetime | None
+    link: str
+
+    def facts(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        since = self.since.isoformat() if self.since else None
+        return {
+            "level": self.level,
+            "name": self.name,
+            "group": self.group,
+            "kind": self.kind,
+            "message": self.message,
+            "cause": self.cause,
+            "since": since,
+            "link": self.link,
+        }

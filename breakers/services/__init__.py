@@ -6,6 +6,17 @@ from .configs import breaker_create, breaker_delete, breaker_edit
 from .imports import ImportLine, ImportPlan, ImportRefused, configs_import, configs_plan
 from .instances import instance_seen, instances_persist
 from .keys import api_key_create, api_key_revoke, authenticate_key
+from .notifications import (
+    deliveries_due,
+    deliveries_prune,
+    delivery_settle,
+    lease_return,
+    lease_take,
+    notices_advance,
+    notification_rule_delete,
+    notification_rule_save,
+    notification_test,
+)
 from .operations import breaker_reset, breakers_reset_all, override_release, override_set, overrides_expire
 from .registration import breakers_register
 from .transitions import history_prune, transitions_record
@@ -30,9 +41,18 @@ __all__ = [
     "check_blast",
     "configs_import",
     "configs_plan",
+    "deliveries_due",
+    "deliveries_prune",
+    "delivery_settle",
     "history_prune",
     "instance_seen",
     "instances_persist",
+    "lease_return",
+    "lease_take",
+    "notices_advance",
+    "notification_rule_delete",
+    "notification_rule_save",
+    "notification_test",
     "override_release",
     "override_set",
     "overrides_expire",

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from breakers.core.config import BREAKER_FIELDS
 from breakers.core.wire import TransitionReport
 from breakers.models import Instance, InstanceIdentity, StateChange
-from breakers.selectors import history, newest
 
 from .instances import instance_row
 from .texts import storable
@@ -88,17 +88,20 @@ def history_prune(*, before: datetime) -> int:
     The last of each breaker stays, and the last of each instance that is not gone: they say since when. A few thousand
     at a time, each in a transaction of its own: whoever writes meanwhile waits for milliseconds.
     """
-    old, kept = StateChange.objects.filter(at__lt=before).order_by("pk"), _to_keep()
-    deleted = last = 0
-    while keys := list(old.filter(pk__gt=last).values_list("pk", flat=True)[:_PRUNED_AT_ONCE]):
-        last = keys[-1]
-        doomed = [key for key in keys if key not in kept]
-        deleted += StateChange.objects.filter(pk__in=doomed)._raw_delete(using=old.db)  # nothing refers to them
+    superfluous = _superfluous().filter(at__lt=before).order_by("at")
+    deleted = 0
+    while keys := list(superfluous.values_list("pk", flat=True)[:_PRUNED_AT_ONCE]):
+        deleted += StateChange.objects.filter(pk__in=keys)._raw_delete(using=superfluous.db)  # nothing refers to them
     return deleted
 
 
-def _to_keep() -> set[int]:
-    live = Instance.objects.filter(gone_at=None).values("id")
-    of_breaker = newest(history(), "breaker").values_list("pk", flat=True)
-    of_instance = newest(history().filter(instance__in=live), "breaker", "instance").values_list("pk", flat=True)
-    return {*of_breaker, *of_instance}
+def _superfluous() -> QuerySet[StateChange]:
+    """Those with a newer one of their breaker and, where their instance is not gone, of that instance too.
+
+    Each is judged by two indexes, so that only what is old costs anything.
+    """
+    same = StateChange.objects.filter(breaker=OuterRef("breaker"))
+    newer = Exists(same.filter(at__gt=OuterRef("at"))) | Exists(same.filter(at=OuterRef("at"), pk__gt=OuterRef("pk")))
+    live = Instance.objects.filter(gone_at=None, id=OuterRef("instance"))
+    later = same.filter(instance=OuterRef("instance"), sequence__gt=OuterRef("sequence"))
+    return StateChange.objects.filter(newer).filter(~Exists(live) | Exists(later))

@@ -142,7 +142,10 @@ def test_latest_states_are_the_newest_of_each_instance(identity: Identity, recor
     assert [latest.at for latest in found["other"]] == [STARTED + timedelta(seconds=4)]
 
 
-def test_last_causes_are_of_the_newest_transition_or_of_the_newest_to_a_state(identity: Identity, transition: Report):
+def test_last_causes_are_of_the_newest_transition_or_of_the_newest_to_a_state(
+    create: Callable[..., object], identity: Identity, transition: Report
+):
+    create()
     one = identity()
     recovered = replace(transition(2, "open>closed", at=9), cause="3 probes succeeded", reason="probes_succeeded")
     services.transitions_record(batch=[(one, transition(1, at=1)), (one, recovered)])
