@@ -398,7 +398,9 @@ async def test_a_fallback_never_answers_a_cancellation(make) -> None:
 async def test_protect_without_a_fallback_is_the_plain_decorator(make) -> None:
     breaker = make()
     assert await breaker.protect()(echo)(1) == ((1,), {})
-    assert counts(breaker) == (1, 0, 0)
+    with pytest.raises(ConnectionError):
+        await breaker.protect()(refuse)()
+    assert counts(breaker) == (1, 1, 0)
 
 
 def test_a_fallback_that_could_not_answer_is_refused_at_once(make) -> None:

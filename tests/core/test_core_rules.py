@@ -276,6 +276,18 @@ def test_settling_twice_changes_nothing(make) -> None:
     assert breaker.snapshot() == before
 
 
+@pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.FAILURE])
+def test_settling_twice_changes_nothing_without_the_lock_either(make, calls, outcome) -> None:
+    breaker = make()
+    calls.succeed(breaker)
+    permit = breaker.acquire()
+    breaker.settle(permit, outcome)
+    before = breaker.snapshot()
+    for again in Outcome:
+        breaker.settle(permit, again)
+    assert breaker.snapshot() == before
+
+
 # -- rule 4: leases --------------------------------------------------------------------------------------------------
 
 

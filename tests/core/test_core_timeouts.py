@@ -232,6 +232,24 @@ async def test_a_fast_call_leaves_nothing_behind_and_many_calls_share_one_timer(
     assert totals(breaker)[0] == 1100
 
 
+@pytest.mark.parametrize("form", ["call", "nested call", "async with", "cancelled"])
+async def test_a_call_that_raises_leaves_no_deadline_behind_to_cancel_its_task_later(form) -> None:
+    breaker, loop = limited(timeout=30.0, failure_threshold=0), asyncio.get_running_loop()
+
+    async def failing() -> None:
+        raise asyncio.CancelledError if form == "cancelled" else ConnectionError
+
+    with pytest.raises((ConnectionError, asyncio.CancelledError)):
+        if form == "async with":
+            async with breaker:
+                await failing()
+        elif form == "nested call":
+            await breaker.call(breaker.call, failing)
+        else:
+            await breaker.call(failing)
+    assert queue_for(loop, 30.0, breaker._clock).entries == {}
+
+
 async def test_deadlines_strike_in_the_order_in_which_their_calls_came() -> None:
     breaker, ended = limited(timeout=0.05), []
 
