@@ -239,14 +239,13 @@ async def test_a_call_that_raises_leaves_no_deadline_behind_to_cancel_its_task_l
     async def failing() -> None:
         raise asyncio.CancelledError if form == "cancelled" else ConnectionError
 
+    async def guarded() -> None:
+        async with breaker:
+            await failing()
+
+    calls = {"async with": guarded, "nested call": lambda: breaker.call(breaker.call, failing)}
     with pytest.raises((ConnectionError, asyncio.CancelledError)):
-        if form == "async with":
-            async with breaker:
-                await failing()
-        elif form == "nested call":
-            await breaker.call(breaker.call, failing)
-        else:
-            await breaker.call(failing)
+        await calls.get(form, lambda: breaker.call(failing))()
     assert queue_for(loop, 30.0, breaker._clock).entries == {}
 
 
