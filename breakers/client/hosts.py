@@ -8,7 +8,7 @@ import threading
 
 from breakers.client.link import get_circuit_breaker
 from breakers.core.breaker import CircuitBreaker
-from breakers.core.config import CircuitBreakerConfig
+from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.registry import registry
 
 
@@ -19,8 +19,8 @@ class Hosts:
     Finding one takes no lock; what is unused is looked for when a new host comes. ``now``: seconds, monotonic.
     """
 
-    def __init__(self, config: CircuitBreakerConfig | None, most: int, idle_after: float) -> None:
-        self._config = config
+    def __init__(self, config: CircuitBreakerConfig | None, http: HttpConfig, most: int, idle_after: float) -> None:
+        self._config, self._http = config, http
         self._most = most
         self._idle_after = idle_after
         self._used: dict[str, float] = {}
@@ -39,7 +39,7 @@ class Hosts:
             self._drop_unused(now)
             found = registry.get(name)
             if found is None:  # else the program made one of this name itself, and it is not ours to drop
-                found = get_circuit_breaker(name, self._config)
+                found = get_circuit_breaker(name, self._config, http=self._http)
                 self._used[name] = now
             return found
 

@@ -172,7 +172,7 @@ def get_http_circuit_breaker(
 
     A second ``config`` or ``http`` that differs from the first is a :class:`ConfigError`.
     """
-    breaker = get_circuit_breaker(name, config)
+    breaker = get_circuit_breaker(name, config, http=http or HttpConfig())
     with _lock:
         if http is not None and breaker.code_http_config not in (None, http):
             raise ConfigError({"http": f"'{name}' has another HTTP config already"})

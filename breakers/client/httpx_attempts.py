@@ -50,8 +50,8 @@ class Breakers:
         max_breakers: int,
         idle_after: float,
     ) -> None:
-        self._name, self._config, self._http = name, config, http
-        self._hosts = Hosts(config, max_breakers, idle_after)
+        self._name, self._config, self._http = name, config, http or HttpConfig()
+        self._hosts = Hosts(config, self._http, max_breakers, idle_after)
 
     def of(self, request: httpx.Request) -> tuple[CircuitBreaker, HttpConfig]:
         if self._name is None:
@@ -60,9 +60,9 @@ class Breakers:
             breaker = self._hosts.named(name_of(url.host, port), time.monotonic())
         else:
             name = self._name if isinstance(self._name, str) else self._name(request)
-            breaker = get_circuit_breaker(name, self._config)
+            breaker = get_circuit_breaker(name, self._config, http=self._http)
         if breaker.http_config is None:
-            breaker.set_http(self._http or HttpConfig())
+            breaker.set_http(self._http)
         return breaker, breaker.http_config or HttpConfig()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from breakers.core import registry as core
 from breakers.core.breaker import CircuitBreaker
-from breakers.core.config import CircuitBreakerConfig
+from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.sync import Sync
 
 from .cache import DesiredCache
@@ -46,12 +46,16 @@ def connect(service: str | None = None, url: str | None = None, token: str | Non
     return _open(service, url, token)
 
 
-def get_circuit_breaker(name: str, config: CircuitBreakerConfig | None = None) -> CircuitBreaker:
+def get_circuit_breaker(
+    name: str, config: CircuitBreakerConfig | None = None, *, http: HttpConfig | None = None
+) -> CircuitBreaker:
     """The breaker of this name, made at the first call; ``name`` replaces ``config.name``.
 
-    A second, different config is a ``ConfigError``. Links this process if ``CIRCUIT_BREAKER_SERVICE_URL`` is set.
+    A second, different config is a ``ConfigError``. ``http``: what an HTTP breaker that is made here has from the
+    beginning, so that the fleet never hears of it without.
+    Links this process if ``CIRCUIT_BREAKER_SERVICE_URL`` is set.
     """
-    breaker = core.get_circuit_breaker(name, config)
+    breaker = core.registry.get_or_create(name, config, http=http)
     if not _decided and os.environ.get("CIRCUIT_BREAKER_SERVICE_URL"):
         _connect_implicitly()
     return breaker

@@ -32,13 +32,13 @@ def aiohttp_middleware(
     the breaker instead, and then none is forgotten. Raises :class:`~breakers.client.http.HttpCircuitBreakerOpenError`.
     """
     rules = http or HttpConfig()
-    hosts = Hosts(config, max_breakers, idle_after)
+    hosts = Hosts(config, rules, max_breakers, idle_after)
 
     async def guard(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         breaker = (
             hosts.named(name_of(request.url.raw_host, request.url.port), time.monotonic())
             if name is None
-            else get_circuit_breaker(name(request), config)
+            else get_circuit_breaker(name(request), config, http=rules)
         )
         if breaker.http_config is None:
             breaker.set_http(rules)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .breaker import CircuitBreaker
-from .config import CircuitBreakerConfig
+from .config import CircuitBreakerConfig, HttpConfig
 from .errors import ConfigError
 from .listeners import Listeners
 from .lock import LOCK
@@ -27,28 +27,33 @@ class CircuitBreakerRegistry:
         self._transition_listeners: Listeners[CircuitBreaker, Transition] = Listeners()
         self._register_listeners: Listeners[CircuitBreaker] = Listeners()
 
-    def get_or_create(self, name: str, config: CircuitBreakerConfig | None = None) -> CircuitBreaker:
+    def get_or_create(
+        self, name: str, config: CircuitBreakerConfig | None = None, *, http: HttpConfig | None = None
+    ) -> CircuitBreaker:
         """The breaker of this name; made with ``config`` (``name`` replaces the config's) if there is none.
 
+        One that is made here has ``http`` before any listener hears of it; one that exists is left as it is.
         Raises ``ConfigError`` on a name that cannot be, and on a config other than the one it was made with.
         """
         breaker = self._breakers.get(name)
         if breaker is None:
-            return self._create(name, config)
+            return self._create(name, config, http)
         if config is not None:
             self._compare(breaker, replace(config, name=name))
         return breaker
 
-    def _create(self, name: str, given: CircuitBreakerConfig | None) -> CircuitBreaker:
+    def _create(self, name: str, given: CircuitBreakerConfig | None, http: HttpConfig | None) -> CircuitBreaker:
         config = CircuitBreakerConfig(name=name) if given is None else replace(given, name=name)
         made = CircuitBreaker(config, clock=self.clock)
         made._owner = self._transition_listeners
+        if http is not None:
+            made.set_http(http)
         with LOCK:
             breaker = self._breakers.setdefault(name, made)
             if breaker is made:
                 self._first_configs[name] = config
         if breaker is not made:  # another thread was faster
-            return self.get_or_create(name, given)
+            return self.get_or_create(name, given, http=http)
         self._register_listeners.tell(name, breaker)
         return breaker
 

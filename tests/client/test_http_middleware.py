@@ -158,7 +158,7 @@ async def test_any_host_can_have_a_breaker(server: Server, host: str) -> None:
 
 
 def hosts(most: int = 3) -> Hosts:
-    return Hosts(None, most=most, idle_after=60)
+    return Hosts(None, HttpConfig(), most=most, idle_after=60)
 
 
 def test_the_number_of_breakers_is_bounded_and_the_longest_unused_goes_first() -> None:
