@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -114,6 +115,10 @@ class _Unique:
 
 
 _LOADER: Any = type("_Loader", (_Unique, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), {})
+# YAML 1.1 takes 1e300 for text; JSON and YAML 1.2 mean a number
+_LOADER.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"-?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), "-0123456789"
+)
 
 
 def _mapping_of(value: object, where: str) -> Mapping[Any, Any]:

@@ -8,13 +8,22 @@ from typing import Any, ClassVar
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from breakers.core.config import BREAKER_FIELDS, HTTP_FIELDS, TABLE_DEFAULTS, CircuitBreakerConfig, Field, HttpConfig
+from breakers.core.config import (
+    BREAKER_FIELDS,
+    HTTP_FIELDS,
+    MAX_INTEGER,
+    TABLE_DEFAULTS,
+    CircuitBreakerConfig,
+    Field,
+    HttpConfig,
+)
 from breakers.core.states import CircuitBreakerState, Override, Reason
 from breakers.models import ConfigChange, StateChange
 
 from .parsing import MAX_PAGE_SIZE
 from .rows import ORDERINGS
 
+SHORTEST_EXPIRY = 0.1
 LONGEST_EXPIRY = 10 * 365 * 86400.0
 CONFIG_FIELDS: Mapping[str, Field] = {n: f for n, f in BREAKER_FIELDS.items() if n != "name"} | dict(HTTP_FIELDS)
 
@@ -83,7 +92,11 @@ class OverrideInput(ReasonInput):
     override = BoundField(Field("choice", "What to force.", choices=tuple(o.value for o in Override)))
     expires_in = BoundField(
         Field(
-            "duration", "Seconds until it ends; null: until released.", above=0, maximum=LONGEST_EXPIRY, nullable=True
+            "duration",
+            "Seconds until it ends; null: until released.",
+            minimum=SHORTEST_EXPIRY,
+            maximum=LONGEST_EXPIRY,
+            nullable=True,
         ),
         required=False,
     )
@@ -140,7 +153,7 @@ class Words(serializers.CharField):
 
 
 class PageQuery(serializers.Serializer[Any]):
-    page = serializers.IntegerField(required=False, min_value=1)
+    page = serializers.IntegerField(required=False, min_value=1, max_value=MAX_INTEGER)
     page_size = serializers.IntegerField(required=False, min_value=1, max_value=MAX_PAGE_SIZE)
 
 

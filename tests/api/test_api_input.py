@@ -91,6 +91,7 @@ def test_a_name_is_needed(api):
         ({"override": ["forced_open"]}, {"override"}),
         ({"override": "forced_open", "expires_in": 0}, {"expires_in"}),
         ({"override": "forced_open", "expires_in": -5}, {"expires_in"}),
+        ({"override": "forced_open", "expires_in": 5e-324}, {"expires_in"}),
         ({"override": "forced_open", "expires_in": "60"}, {"expires_in"}),
         ({"override": "forced_open", "expires_in": float("inf")}, {"expires_in"}),
         ({"override": "forced_open", "expires_in": 1e300}, {"expires_in"}),
@@ -123,6 +124,7 @@ def test_a_reset_that_cannot_be_is_refused(api, body, fields):
     [
         ("page=0", {"page"}),
         ("page=x", {"page"}),
+        ("page=99999999999999999999", {"page"}),
         ("page=1.5", {"page"}),
         ("page_size=0", {"page_size"}),
         ("page_size=1001", {"page_size"}),

@@ -111,3 +111,10 @@ def test_json_is_a_document_too(api, ground):
     body = '{"format": 1, "breakers": {"new": {"group": "core"}}}'
     assert post(api, body, content_type="application/json").json()["writes"] == 1
     assert selectors.breaker("new").group == "core"
+
+
+def test_an_import_reads_the_numbers_of_json(api, bank_api):
+    body = '{"format": 1, "breakers": {"bank-api": {"config": {"recovery_timeout": 1e3, "max_retry_wait": 25E-2}}}}'
+    assert api.generic("POST", "/configs", body, content_type="application/json").status_code == 200
+    config = api.get("/circuit-breakers/bank-api/config").json()["config"]
+    assert (config["recovery_timeout"], config["max_retry_wait"]) == (1000.0, 0.25)

@@ -7,8 +7,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from breakers.api.serializers import BoundField, TextField
-from breakers.core.config import NAME_PATTERN, RESERVED_NAMES, Field
+from breakers.api.serializers import CONFIG_FIELDS, BoundField, TextField
+from breakers.core.config import MAX_INTEGER, NAME_PATTERN, RESERVED_NAMES, Field
 
 Schema = dict[str, Any]
 
@@ -53,13 +53,27 @@ def _plain(value: float) -> float:
 def input_schema(serializer: type[serializers.BaseSerializer[Any]]) -> Schema:
     """The object that an input serializer takes; what it does not name is refused."""
     fields: Mapping[str, serializers.Field[Any, Any, Any, Any]] = serializer().fields  # type: ignore[attr-defined]  # all of ours have fields
-    schema: Schema = {
-        "type": "object",
-        "properties": {name: field_schema(field) for name, field in fields.items()},
-        "additionalProperties": False,
-    }
+    schema = _closed({name: field_schema(field) for name, field in fields.items()})
     required = [name for name, field in fields.items() if field.required]
     return {**schema, "required": required} if required else schema
+
+
+def document_schema() -> Schema:
+    """What an import takes: the document that an export gives, in which only ``format`` has to be."""
+    config = {name: bounds_schema(bounds) for name, bounds in CONFIG_FIELDS.items()}
+    entry = {
+        "version": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_INTEGER},
+        "managed": {"type": "boolean"},
+        "group": {"type": ["string", "null"], "maxLength": 100},
+        "description": {"type": ["string", "null"], "maxLength": 10_000},
+        "config": _closed(config),
+    }
+    breakers = {"type": "object", "propertyNames": NAME, "additionalProperties": _closed(entry)}
+    return {**_closed({"format": {"type": "integer", "enum": [1]}, "breakers": breakers}), "required": ["format"]}
+
+
+def _closed(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def field_schema(field: serializers.Field[Any, Any, Any, Any]) -> Schema:
@@ -67,6 +81,13 @@ def field_schema(field: serializers.Field[Any, Any, Any, Any]) -> Schema:
     schema = _field_type(field)
     text = str(field.help_text) if field.help_text else ""
     return {"description": text, **schema} if text else schema
+
+
+def filter_schema(field: serializers.Field[Any, Any, Any, Any]) -> Schema:
+    """One field of a query string, where an empty one is none."""
+    schema = field_schema(field)
+    told = {"description": schema.pop("description")} if "description" in schema else {}
+    return {**told, "anyOf": [schema, {"type": "string", "maxLength": 0}]}
 
 
 def _field_type(field: serializers.Field[Any, Any, Any, Any]) -> Schema:
@@ -77,7 +98,7 @@ def _field_type(field: serializers.Field[Any, Any, Any, Any]) -> Schema:
     if isinstance(field, serializers.ChoiceField):
         return {"type": "string", "enum": [str(choice) for choice in field.choices]}
     if isinstance(field, serializers.IntegerField):
-        return {"type": "integer", "minimum": field.min_value, "maximum": field.max_value}
+        return {"type": "integer", "minimum": field.min_value or 0, "maximum": field.max_value or MAX_INTEGER}
     if isinstance(field, serializers.DateTimeField):
         return {"type": "string", "format": "date-time"}
     if isinstance(field, serializers.UUIDField):

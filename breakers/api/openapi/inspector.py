@@ -19,6 +19,7 @@ ERRORS: Mapping[int, str] = {
     401: "Who asks is not known.",
     403: "Who asks may not.",
     404: "There is no such breaker, or no such page.",
+    405: "The address takes other methods; `Allow` names them.",
     409: "What stands is in the way.",
     412: "It was changed meanwhile; the `ETag` has the version that stands now.",
     413: "The body is too large.",
@@ -82,10 +83,10 @@ class FleetSchema(AutoSchema):
         ]
 
     def _query(self) -> list[OpenApiParameter]:
-        from .bounds import field_schema
+        from .bounds import filter_schema
 
         query = self.known.query
-        fields = {} if query is None else {name: field_schema(field) for name, field in query().fields.items()}
+        fields = {} if query is None else {name: filter_schema(field) for name, field in query().fields.items()}
         flags = {name: {"type": "string", "description": text} for name, text in self.known.flags.items()}
         return [
             OpenApiParameter(name, schema, description=schema.pop("description", ""))
@@ -103,12 +104,19 @@ class FleetSchema(AutoSchema):
         return found
 
     def get_request_serializer(self) -> Any:
+        from .bounds import document_schema
+
         known = self.known
         if known.takes is None and not known.media:
             return None
-        schema = {"type": "object"} if known.takes is None else _taken(known)
+        schema = document_schema() if known.takes is None else _taken(known)
         examples = [] if known.sent is None else [OpenApiExample("example", value=known.sent, request_only=True)]
         return {media: OpenApiRequest(schema, examples=examples) for media in known.media or (JSON,)}
+
+    def _get_request_body(self, direction: Any = "request") -> Any:
+        body = super()._get_request_body(direction)
+        required = body and any("required" in content["schema"] for content in body["content"].values())
+        return {**body, "required": True} if required else body
 
     def get_response_serializers(self) -> Any:
         from .components import reference
@@ -139,7 +147,7 @@ class FleetSchema(AutoSchema):
         known = self.known
         if known.public:
             return []
-        found = {401, 403, 429, 503, *known.errors}
+        found = {401, 403, 405, 429, 503, *known.errors}
         if "{name}" in self.path or known.query is not None:
             found.add(404)
         if known.precondition:
@@ -166,6 +174,8 @@ class Document(SchemaGenerator):
 
 
 def _content(media: str) -> dict[str, Any]:
+    if media.endswith("yaml"):
+        return {"type": "object"}
     return {"type": ["object", "array"]} if media.endswith("json") else {"type": "string"}
 
 
