@@ -5,19 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db.models import F, OuterRef, QuerySet, Subquery
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from breakers import selectors, services
 from breakers.advice import advice
+from breakers.core.errors import ConfigError
 from breakers.fleet import fleet
 from breakers.models import BreakerConfig, ConfigChange
-from breakers.problems import AlreadyExists, NotFound, VersionConflict
+from breakers.problems import AlreadyExists, NotFound, UnknownVersion, VersionConflict
 
 from . import live
-from .actions import actor_of, force_open, release, reset
+from .actions import copy_config, force_closed, force_open, release, reset
+from .actors import actor_of
 from .filters import OverrideFilter, StateFilter
 from .forms import BreakerConfigForm, ReasonedActionForm
 
@@ -58,7 +62,7 @@ Fieldsets = list[tuple[str | None, dict[str, Any]]]
 class BreakerConfigAdmin(_Admin):
     form = BreakerConfigForm
     action_form = ReasonedActionForm
-    actions = (reset, force_open, release)
+    actions = (reset, force_open, force_closed, release, copy_config)
     list_display = (
         "name",
         live.state,
@@ -158,7 +162,42 @@ class BreakerConfigAdmin(_Admin):
         if obj is not None:
             context["transitions"] = selectors.history(obj.name)[:_RECENT]
             context["changes"] = selectors.changes(obj.name)[:_RECENT]
+            context["versions"] = selectors.versions(obj.name)[:_RECENT]
+            stands = selectors.breaker(obj.name)  # a form that was refused has left its values in ``obj``
+            context["warnings"] = advice(stands.config(), stands.http_config())
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def get_urls(self) -> list[URLPattern]:
+        restore = self.admin_site.admin_view(self.restore_view)
+        return [path("<path:object_id>/restore/", restore, name="breakers_breakerconfig_restore"), *super().get_urls()]
+
+    def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The button beside an older version: a POST with the version, the one that was seen, and the reason."""
+        breaker = self.get_object(request, object_id)
+        if request.method != "POST" or breaker is None:
+            raise Http404
+        if not self.has_change_permission(request, breaker):
+            raise PermissionDenied
+        self._restore(request, breaker)
+        return HttpResponseRedirect(reverse("admin:breakers_breakerconfig_change", args=[breaker.pk]))
+
+    def _restore(self, request: HttpRequest, breaker: BreakerConfig) -> None:
+        version, seen = (request.POST.get(name, "") for name in ("version", "expected_version"))
+        if not (version.isdecimal() and seen.isdecimal() and len(version) + len(seen) < 20):
+            raise SuspiciousOperation("a restore without versions")
+        reason = request.POST.get("reason", "").strip()[:500]
+        try:
+            row = services.breaker_restore(
+                name=breaker.name,
+                version=int(version),
+                reason=reason,
+                by=actor_of(request),
+                expected_version=int(seen),
+            )
+        except (NotFound, UnknownVersion, VersionConflict, ConfigError) as problem:
+            self.message_user(request, f"Nothing was restored: {problem}.", messages.ERROR)
+        else:
+            self.message_user(request, f"Version {version} is in force again, as version {row.version}.")
 
     # --- writes ---------------------------------------------------------------------------------------------------
 

@@ -88,12 +88,3 @@ def _problems(values: Mapping[str, Any]) -> dict[str, str]:
 
 class ReasonedActionForm(ActionForm):
     reason = forms.CharField(required=False, max_length=500, label="Reason:")
-
-
-class ForceOpenForm(forms.Form):
-    """Reason and end, as the dashboard asks for them."""
-
-    reason = forms.CharField(max_length=500, help_text="Others read it beside the breaker.")
-    hours = forms.FloatField(
-        min_value=0.01, max_value=168, initial=1, label="For how many hours", help_text="It is released by itself then."
-    )

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from breakers import services
 from breakers.models import SCOPES, ApiKey
 
-from .actions import actor_of, counted
+from .actors import actor_of, counted
 
 if TYPE_CHECKING:
     _Admin = admin.ModelAdmin[ApiKey]

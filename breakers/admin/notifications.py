@@ -15,7 +15,7 @@ from breakers.models import Delivery, NotificationRule
 from breakers.models.notifications import LEVELS
 from breakers.notifications.sending import address_problem
 
-from .actions import actor_of, counted
+from .actors import actor_of, counted
 from .records import ReadOnlyAdmin
 
 if TYPE_CHECKING:

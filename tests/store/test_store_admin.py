@@ -222,7 +222,7 @@ def test_deleting_several_writes_an_audit_row_each(create: Create, editor: User,
 # --- actions ----------------------------------------------------------------------------------------------------
 
 
-def act(browser: Client, action: str, *rows: BreakerConfig, **more: str):
+def act(browser: Client, action: str, *rows: BreakerConfig, **more: object):
     return browser.post(LIST, {"action": action, "_selected_action": [row.pk for row in rows], **more})
 
 
@@ -269,6 +269,131 @@ def test_the_release_action_lifts_overrides(create: Create, operator: User, admi
     assert (change.breaker, change.actor, change.reason) == ("a", "user:olivia", "over")
 
 
+def test_force_open_of_most_of_a_group_is_asked_once_more(create: Create, operator: User, admin_page):
+    a, b, _ = create("a", group="core"), create("b", group="core"), create("c", group="core")
+    browser, given = admin_page(operator), {"forced": "yes", "reason": "INC-2", "hours": "1"}
+    page = act(browser, "force_open", a, b, **given).content.decode()
+    assert "Then 2 of the 3 breakers of the group core reject every call" in page
+    assert re.search(r'<input type="checkbox" name="confirm"', page)
+    assert not BreakerConfig.objects.exclude(override="").exists()
+    assert act(browser, "force_open", a, b, **given, confirm="on").status_code == 302
+    assert BreakerConfig.objects.filter(override="forced_open").count() == 2
+
+
+def test_force_closed_takes_the_name_a_reason_and_an_end_within_four_hours(create: Create, operator: User, admin_page):
+    row, other = create(), create("b")
+    browser, given = admin_page(operator), {"forced": "yes", "reason": "INC-2", "hours": "4", "typed": "data_service"}
+    assert "Type the name of the breaker" in act(browser, "force_closed", row).content.decode()
+    for wrong in ({"typed": ""}, {"typed": "b"}, {"reason": ""}, {"hours": "4.1"}, {"hours": "0"}):
+        assert act(browser, "force_closed", row, **{**given, **wrong}).status_code == 200
+    assert act(browser, "force_closed", row, other, **given).status_code == 200, "they are two"
+    assert not BreakerConfig.objects.exclude(override="").exists()
+    assert act(browser, "force_closed", row, **given).status_code == 302
+    stands = selectors.breaker("data_service")
+    assert (stands.override, stands.override_reason, stands.override_by) == ("forced_closed", "INC-2", "user:olivia")
+    assert act(browser, "force_closed", row, other, **{**given, "typed": "2"}).status_code == 302
+    assert BreakerConfig.objects.filter(override="forced_closed").count() == 2
+
+
+# --- copies and versions ----------------------------------------------------------------------------------------
+
+
+def test_a_config_is_copied_to_others_and_to_a_new_one(create: Create, editor: User, admin_page):
+    row, _, _ = create(failure_threshold=9), create("b"), create("c")
+    browser = admin_page(editor)
+    page = act(browser, "copy_config", row).content.decode()
+    assert "Copy the config of data_service, version 1" in page
+    assert 'value="1 b"' in page
+    answer = act(browser, "copy_config", row, forced="yes", to=["1 b", "1 c"], new="d", reason="alike")
+    assert answer.status_code == 302
+    found = {row.name: (row.failure_threshold, row.version) for row in BreakerConfig.objects.all()}
+    assert found == {"data_service": (9, 1), "b": (9, 2), "c": (9, 2), "d": (9, 1)}
+    assert set(ConfigChange.objects.filter(reason="alike").values_list("breaker", "actor")) == {
+        ("b", "user:edith"), ("c", "user:edith"), ("d", "user:edith"),
+    }  # fmt: skip
+
+
+def test_a_copy_that_lost_a_race_changes_nothing_anywhere(create: Create, editor: User, admin_page, alice: Actor):
+    row, _, _ = create(failure_threshold=9), create("b"), create("c")
+    config = CircuitBreakerConfig(success_threshold=9)
+    browser = admin_page(editor)
+    act(browser, "copy_config", row)
+    services.breaker_edit(name="c", config=config, http=HttpConfig(), reason="", by=alice)
+    answer = act(browser, "copy_config", row, forced="yes", to=["1 b", "1 c"])
+    assert answer.status_code == 200
+    assert not answer.context["form"].is_valid()
+    assert {row.name: row.failure_threshold for row in BreakerConfig.objects.all()} == {
+        "data_service": 9,
+        "b": 5,
+        "c": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"new": "a b"}, {"new": "b"}, {"new": "reset-all"}, {"to": ["1 data_service"]}, {"to": ["nonsense"]}]
+)
+def test_a_copy_to_nowhere_asks_again(create: Create, editor: User, admin_page, wrong: dict[str, object]):
+    row, _ = create(failure_threshold=9), create("b")
+    assert act(admin_page(editor), "copy_config", row, forced="yes", **wrong).status_code == 200
+    assert BreakerConfig.objects.count() == 2
+    assert selectors.current_revision() == 2
+
+
+def test_a_copy_is_of_one(create: Create, editor: User, admin_page):
+    a, b = create("a"), create("b")
+    browser = admin_page(editor)
+    assert act(browser, "copy_config", a, b).status_code == 302
+    assert "Tick the one breaker" in browser.get(LIST).content.decode()
+
+
+def test_an_older_version_is_restored_by_its_button(create: Create, editor: User, admin_page):
+    row, browser = create(failure_threshold=7), admin_page(editor)
+    edit(browser, row, failure_threshold="8")
+    page = browser.get(change_url(row)).content.decode()
+    assert "failure_threshold: 7 → 8" in page
+    buttons = re.findall(r'<button class="button" form="restore" name="version" value="(\d+)">', page)
+    assert buttons == ["1"], "the one in force has no button"
+    url = re.search(r'id="restore" action="([^"]+)"', page)[1]
+    answer = browser.post(url, {"version": "1", "expected_version": "2", "reason": "calmer"}, follow=True)
+    assert "Version 1 is in force again, as version 3." in answer.content.decode()
+    assert selectors.breaker("data_service").failure_threshold == 7
+    change = ConfigChange.objects.latest("revision")
+    assert (change.actor, change.reason, change.version) == ("user:edith", "calmer", 3)
+
+
+def test_a_restore_that_lost_a_race_or_makes_no_sense_changes_nothing(create: Create, editor: User, admin_page):
+    row, browser = create(failure_threshold=7), admin_page(editor)
+    edit(browser, row, failure_threshold="8")
+    url = change_url(row).replace("change/", "restore/")
+    lost = browser.post(url, {"version": "1", "expected_version": "1"}, follow=True).content.decode()
+    assert "Nothing was restored" in lost
+    assert "its version is now 2" in lost
+    assert (
+        "never had a version 9"
+        in browser.post(url, {"version": "9", "expected_version": "2"}, follow=True).content.decode()
+    )
+    for nonsense in ({}, {"version": "x", "expected_version": "2"}, {"version": "1"}):
+        assert browser.post(url, nonsense).status_code == 400
+    assert browser.get(url).status_code == 404
+    assert selectors.breaker("data_service").version == 2
+
+
+def test_who_may_not_edit_neither_restores_nor_copies(create: Create, operator: User, admin_page):
+    row, browser = create(), admin_page(operator)
+    assert 'form="restore"' not in browser.get(change_url(row)).content.decode()
+    url = change_url(row).replace("change/", "restore/")
+    assert browser.post(url, {"version": "1", "expected_version": "1"}).status_code == 403
+    act(browser, "copy_config", row, forced="yes", new="d")
+    assert BreakerConfig.objects.count() == 1
+
+
+def test_advice_stands_above_the_form_also_of_one_that_was_refused(create: Create, editor: User, admin_page):
+    row, browser = create(recovery_timeout=1.0), admin_page(editor)
+    assert "A wait of 1 s means a probe every second" in browser.get(change_url(row)).content.decode()
+    answer = edit(browser, row, window_size="10")  # fewer than minimum_calls
+    assert "must be at most window_size" in unescape(answer.content.decode())
+
+
 # --- who may ----------------------------------------------------------------------------------------------------
 
 
@@ -279,8 +404,8 @@ def test_a_viewer_reads_and_changes_nothing(create: Create, viewer: User, admin_
     assert "Last transitions" in page
     assert 'name="failure_threshold"' not in page
     assert browser.post(change_url(row), {"failure_threshold": "8"}).status_code == 403
-    for action in ("reset", "force_open", "release", "delete_selected"):
-        act(browser, action, row, forced="yes", reason="x", hours="1", post="yes")
+    for action in ("reset", "force_open", "force_closed", "release", "copy_config", "delete_selected"):
+        act(browser, action, row, forced="yes", reason="x", hours="1", post="yes", typed="data_service", new="new")
     assert selectors.current_revision() == 1
 
 
@@ -358,7 +483,9 @@ def test_an_expired_override_is_none(create: Create, viewer: User, admin_page, a
     assert browser.get(f"{LIST}?forced=none").context["cl"].result_count == 1
 
 
-@pytest.mark.parametrize("model", ["breakerconfig", "statechange", "configchange", "instance", "apikey"])
+@pytest.mark.parametrize(
+    "model", ["breakerconfig", "statechange", "configchange", "instance", "apikey", "notificationrule", "delivery"]
+)
 def test_every_list_opens_under_the_strict_policy(
     create: Create, admin_user: User, admin_page, identity, transition, model: str
 ):
@@ -370,7 +497,7 @@ def test_every_list_opens_under_the_strict_policy(
     assert not re.search(r"<script(?![^>]*(src=|type=\"application/json\"))|\sstyle=|\son\w+=", answer.content.decode())
 
 
-@pytest.mark.parametrize("model", ["statechange", "configchange", "instance"])
+@pytest.mark.parametrize("model", ["statechange", "configchange", "instance", "delivery"])
 def test_history_audit_and_instances_are_read_only_even_for_a_superuser(admin_user: User, admin_page, model: str):
     browser = admin_page(admin_user)
     assert browser.get(reverse(f"admin:breakers_{model}_add")).status_code == 403
