@@ -177,7 +177,7 @@ async def test_a_reader_behind_a_full_socket_gets_the_last_state_and_nothing_bet
     pump = asyncio.create_task(reader.pump())
     reader.refresh("snapshot 1")
     gate.pauseProducing()
-    for step in range(10_000):
+    for step in range(3):
         reader.offer(f"update {step}")
     assert reader.stale
     gate.resumeProducing()
@@ -202,6 +202,7 @@ async def test_a_reader_whose_send_waits_has_a_bounded_backlog() -> None:
     for step in range(10_000):
         reader.offer(f"update {step}")
         await asyncio.sleep(0)
+    assert reader.stale, "it is waiting for a snapshot, not for ten thousand updates"
     free.set()
     reader.refresh("fresh")
     while not sent or sent[-1] != "fresh":
