@@ -5,6 +5,8 @@ Problem(Exception)
 ├── AlreadyExists      the name is taken
 ├── UnknownVersion     the breaker never had this version
 ├── VersionConflict    somebody else was faster; carries the version that stands now
+├── KeyReused          an idempotency key came with another request than the first time
+├── KeyInUse           the request that took the key has not ended
 └── NeedsConfirmation  it would stop most of a group's calls; say so again if you mean it
 """
 
@@ -39,6 +41,18 @@ class UnknownVersion(Problem):
     def __init__(self, name: str, version: int) -> None:
         self.version = version
         super().__init__(name, f"{name!r} never had a version {version}")
+
+
+class KeyReused(Problem):
+    def __init__(self, key: str) -> None:
+        super().__init__(key, f"the key {key!r} was given with another request")
+
+
+class KeyInUse(Problem):
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            key, f"the request that took the key {key!r} has not ended; the audit says whether it was done"
+        )
 
 
 class NeedsConfirmation(Problem):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from django.http import HttpResponse
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -13,9 +14,10 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
 from breakers.fleet import Row, fleet
-from breakers.models import BreakerRecord
+from breakers.models import BreakerRecord, KeptAnswer
 from breakers.problems import NotFound
 
+from . import idempotency
 from .errors import exception_handler
 from .parsing import AnyAccept, JsonParser, Pages, body_of
 from .permissions import MayRead
@@ -31,6 +33,7 @@ class FleetView(APIView):
     parser_classes: Sequence[type[BaseParser]] = (JsonParser,)
     content_negotiation_class = AnyAccept
     permission_by_method: ClassVar[Mapping[str, type[BasePermission]]] = {}
+    begun: KeptAnswer | None = None
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return exception_handler
@@ -50,6 +53,15 @@ class FleetView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         fleet.synchronise()
+        self.begun = idempotency.begin(request)
+
+    def handle_exception(self, exc: Exception) -> Response | HttpResponse:  # type: ignore[override]  # one kept as it was sent
+        return exc.response if isinstance(exc, idempotency.Answered) else super().handle_exception(exc)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.begun is not None and isinstance(response, Response):
+            idempotency.conclude(self.begun, response)
+        return super().finalize_response(request, response, *args, **kwargs)
 
 
 def given(serializer: type[BaseSerializer[Any]], request: Request) -> dict[str, Any]:

@@ -17,9 +17,19 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from breakers.core.errors import ConfigError
-from breakers.problems import AlreadyExists, NeedsConfirmation, NotFound, UnknownVersion, VersionConflict
+from breakers.problems import (
+    AlreadyExists,
+    KeyInUse,
+    KeyReused,
+    NeedsConfirmation,
+    NotFound,
+    UnknownVersion,
+    VersionConflict,
+)
 
 logger = logging.getLogger("breakers.api")
+
+_KEY = {"Idempotency-Key": "take another key for another request"}
 
 
 class BodyTooLarge(exceptions.APIException):
@@ -59,6 +69,10 @@ def _ours(problem: Exception) -> Response | None:
     if isinstance(problem, UnknownVersion):
         message = f"{problem.name!r} never had a version {problem.version}."
         return error("not_found", message, status.HTTP_404_NOT_FOUND, {"version": message})
+    if isinstance(problem, KeyReused):
+        return error("key_reused", _sentence(problem), status.HTTP_422_UNPROCESSABLE_ENTITY, _KEY)
+    if isinstance(problem, KeyInUse):
+        return error("key_in_use", _sentence(problem), status.HTTP_409_CONFLICT, _KEY)
     if isinstance(problem, NeedsConfirmation):
         return error("needs_confirmation", _sentence(problem), status.HTTP_409_CONFLICT, {"confirm": "must be true"})
     return None

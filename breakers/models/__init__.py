@@ -2,6 +2,7 @@
 
 from .breaker import BreakerConfig, Revision
 from .history import ConfigChange, StateChange
+from .idempotency import KeptAnswer
 from .instances import Instance
 from .keys import SCOPES, ApiKey
 from .notifications import Delivery, Lease, Notice, NotificationRule
@@ -28,6 +29,7 @@ __all__ = [
     "Instance",
     "InstanceIdentity",
     "InstanceRecord",
+    "KeptAnswer",
     "LastCause",
     "LatestState",
     "Lease",

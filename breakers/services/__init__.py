@@ -3,6 +3,7 @@
 from .actors import Actor
 from .blast import check_blast
 from .configs import breaker_create, breaker_delete, breaker_edit
+from .idempotency import answer_begin, answer_forget, answer_keep
 from .imports import ImportLine, ImportPlan, ImportRefused, configs_import, configs_plan
 from .instances import instance_seen, instances_persist
 from .keys import api_key_create, api_key_revoke, authenticate_key
@@ -27,6 +28,9 @@ __all__ = [
     "ImportLine",
     "ImportPlan",
     "ImportRefused",
+    "answer_begin",
+    "answer_forget",
+    "answer_keep",
     "api_key_create",
     "api_key_revoke",
     "authenticate_key",

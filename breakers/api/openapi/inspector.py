@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .operations import Operation
 
 JSON = "application/json"
+HEADER = "Idempotency-Key"
 ERRORS: Mapping[int, str] = {
     400: "Invalid; `fields` names every wrong one.",
     401: "Who asks is not known.",
@@ -24,6 +25,7 @@ ERRORS: Mapping[int, str] = {
     412: "It was changed meanwhile; the `ETag` has the version that stands now.",
     413: "The body is too large.",
     415: "The body is of another type.",
+    422: "The `Idempotency-Key` came with another request before.",
     429: "Too many requests; `Retry-After` says when.",
     503: "The database does not answer.",
 }
@@ -98,6 +100,10 @@ class FleetSchema(AutoSchema):
         if self.known.precondition:
             text = 'The version that you have seen, as `"3"`: 412 where another one stands.'
             found.append(OpenApiParameter("If-Match", TAG, OpenApiParameter.HEADER, description=text))
+        if self.method != "GET":
+            text = "Asking the same again under the same key within 24 h answers the same and does nothing twice."
+            schema = {"type": "string", "pattern": "^[ -~]{1,200}$"}
+            found.append(OpenApiParameter(HEADER, schema, OpenApiParameter.HEADER, description=text))
         if isinstance(self.known.answer, type) and self.known.answer.__name__ in TAGGED:
             text = "The version of the config that stands."
             found.append(OpenApiParameter("ETag", TAG, OpenApiParameter.HEADER, description=text, response=[200, 201]))
@@ -114,7 +120,7 @@ class FleetSchema(AutoSchema):
         return {media: OpenApiRequest(schema, examples=examples) for media in known.media or (JSON,)}
 
     def _get_request_body(self, direction: Any = "request") -> Any:
-        body = super()._get_request_body(direction)
+        body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]  # it has no types
         required = body and any("required" in content["schema"] for content in body["content"].values())
         return {**body, "required": True} if required else body
 
@@ -155,7 +161,7 @@ class FleetSchema(AutoSchema):
         if known.query is not None or self.method != "GET":
             found.add(400)
         if self.method != "GET":
-            found |= {413, 415}
+            found |= {409, 413, 415, 422}
         return sorted(found)
 
 
