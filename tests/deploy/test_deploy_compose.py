@@ -1,0 +1,119 @@
+"""The compose file and what it mounts: held to its schema, to each other, and where programs exist, run."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.servers import ROOT, ServerProcess
+
+FILE = ROOT / "docker-compose.yml"
+COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+SERVERS = ("server-1", "server-2")
+
+
+def test_it_is_a_compose_file_by_the_schema() -> None:
+    check = Path(sys.executable).with_name("check-jsonschema")
+    done = subprocess.run([check, "--builtin-schema", "vendor.compose-spec", FILE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_whole_house_is_there() -> None:
+    others = {"nginx", "postgres", "redis", "prometheus", "grafana", "prepare", "demo"}
+    assert set(SERVICES) == {*SERVERS, *others}
+    assert {one.partition(":")[0] for s in SERVICES.values() for one in s.get("volumes", ()) if one[0] != "."} == set(
+        COMPOSE["volumes"]
+    )
+
+
+def test_everything_that_is_mounted_exists() -> None:
+    mounted = [one.split(":") for service in SERVICES.values() for one in service.get("volumes", ())]
+    sources = [(source, mode) for source, _, *mode in mounted if source.startswith(".")]
+    assert len(sources) >= 5
+    assert all((ROOT / source).exists() for source, _ in sources)
+    assert all(mode == ["ro"] for _, mode in sources)
+
+
+def test_no_secret_has_a_default() -> None:
+    for name in ("DJANGO_SECRET_KEY", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD"):
+        uses = re.findall(rf"\$\{{{name}(.)", FILE.read_text())
+        assert uses
+        assert set(uses) == {":"}
+        assert f"{name}:-" not in FILE.read_text()
+
+
+def test_only_the_proxy_is_seen_from_outside() -> None:
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert set(ports) == {"nginx", "prometheus", "grafana"}
+    assert all(port.startswith("127.0.0.1:") for name in ("prometheus", "grafana") for port in ports[name])
+
+
+def test_servers_need_no_rights_and_wait_for_their_tables() -> None:
+    for name in SERVERS:
+        server = SERVICES[name]
+        assert server["read_only"]
+        assert server["cap_drop"] == ["ALL"]
+        assert server["depends_on"]["prepare"] == {"condition": "service_completed_successfully"}
+        assert server["environment"]["CIRCUIT_BREAKER_PROXIES"] == "1"
+
+
+def test_proxy_scraper_and_servers_call_each_other_by_the_same_names() -> None:
+    proxy = (ROOT / "deploy/nginx/default.conf").read_text()
+    assert tuple(re.findall(r"^\s*server ([\w-]+):8012", proxy, re.MULTILINE)) == SERVERS
+    jobs = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    targets = [target for job in jobs for one in job["static_configs"] for target in one["targets"]]
+    assert targets == ["nginx:8012", *(f"{name}:8012" for name in SERVERS)]
+    hosts = SERVICES["server-1"]["environment"]["DJANGO_ALLOWED_HOSTS"].split(",")
+    assert {"127.0.0.1", "nginx", *SERVERS} <= set(hosts), "the health check, the scraper, and the fleet are let in"
+    keys = {job["authorization"]["credentials_file"] for job in jobs}
+    assert keys == {"/etc/prometheus-keys/prometheus"}
+    assert "keys:/etc/prometheus-keys:ro" in SERVICES["prometheus"]["volumes"]
+
+
+def test_grafana_finds_its_source_and_its_dashboard() -> None:
+    folder = ROOT / "deploy/grafana/provisioning"
+    source = yaml.safe_load((folder / "datasources/prometheus.yml").read_text())["datasources"][0]
+    assert source["url"] == "http://prometheus:9090"
+    provider = yaml.safe_load((folder / "dashboards/circuit-breakers.yml").read_text())["providers"][0]
+    mounted = [one.split(":")[1] for one in SERVICES["grafana"]["volumes"]]
+    assert f"{provider['options']['path']}/circuit-breakers.json" in mounted
+    assert "/etc/grafana/provisioning" in mounted
+
+
+def prepare(server: ServerProcess, keys: Path) -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["sh", str(ROOT / "deploy" / "prepare.sh"), str(keys)]
+    subprocess.run(
+        command, cwd=ROOT, env={**server.environment, "PATH": path}, check=True, timeout=50, capture_output=True
+    )
+
+
+def test_the_preparation_makes_tables_and_keys_once(tmp_path: Path) -> None:
+    server, keys = ServerProcess(tmp_path), tmp_path / "keys"
+    keys.mkdir()
+    prepare(server, keys)
+    made = {path.name: path.read_text().strip() for path in keys.iterdir()}
+    assert set(made) == {"demo", "prometheus"}
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o444 for path in keys.iterdir()), "each container has its user"
+
+    (keys / "demo").unlink()
+    prepare(server, keys)
+    again = {path.name: path.read_text().strip() for path in keys.iterdir()}
+    assert again["prometheus"] == made["prometheus"]
+    assert again["demo"] != made["demo"], "lost, and replaced"
+    server.start()
+    try:
+        server.token = again["prometheus"]
+        assert server.request("GET", "/metrics")[0] == 200
+        server.token = again["demo"]
+        assert server.request("GET", "/metrics")[0] == 403, "the fleet may link and nothing else"
+    finally:
+        server.stop()
