@@ -17,7 +17,8 @@ from datetime import timedelta
 from pathlib import Path
 
 SMALL = 100_000
-BREAKERS, SERVICES, INSTANCES = 400, 20, 400
+SERVICES, INSTANCES, PER_SERVICE = 20, 400, 20
+BREAKERS = SERVICES * PER_SERVICE
 DAYS = 30
 REPEATS = 5
 
@@ -38,7 +39,7 @@ def fill(rows: int, first: int) -> None:
             at = now - timedelta(seconds=draw.random() * DAYS * 86400)
             batch.append(
                 StateChange(
-                    breaker=f"breaker-{draw.randrange(BREAKERS):03}", service=f"service-{instance % SERVICES:02}",
+                    breaker=f"breaker-{instance % SERVICES * PER_SERVICE + draw.randrange(PER_SERVICE):03}", service=f"service-{instance % SERVICES:02}",
                     instance=uuid.UUID(int=instance), sequence=number + 1, from_state=before, to_state=after,
                     reason=reason, cause="5 consecutive failures, last: ConnectionRefusedError: [Errno 111]",
                     epoch=number, failures=5, calls=9, failure_rate=0.55, at=at, received_at=at,

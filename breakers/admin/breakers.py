@@ -218,7 +218,8 @@ class BreakerConfigAdmin(_Admin):
             row = services.breaker_create(name=obj.name, **given)
         obj.pk = row.pk
         obj.refresh_from_db()
-        for sentence in advice(row.config(), row.http_config()):
+        stays = "_continue" in request.POST  # then they stand above the form
+        for sentence in () if stays else advice(row.config(), row.http_config()):
             self.message_user(request, sentence, messages.WARNING)
 
     def delete_model(self, request: HttpRequest, obj: BreakerConfig) -> None:

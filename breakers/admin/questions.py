@@ -39,14 +39,13 @@ class ForceForm(forms.Form):
 
 
 class ForceOpenForm(ForceForm):
-    confirm = forms.BooleanField(required=False, widget=forms.HiddenInput)
+    confirm = forms.BooleanField(required=False, label="I mean it", widget=forms.HiddenInput)
 
     def ask_to_confirm(self, problem: NeedsConfirmation) -> None:
         where = f"the group {problem.group}" if problem.group else "the fleet"
         text = f"Then {problem.count} of the {problem.of} breakers of {where} reject every call."
         self.add_error(None, f"{text} Tick the box if you mean it.")
         self.fields["confirm"].widget = forms.CheckboxInput()
-        self.fields["confirm"].label = "I mean it"
 
 
 class ForceClosedForm(ForceForm):
