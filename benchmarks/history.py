@@ -36,10 +36,12 @@ def fill(rows: int, first: int) -> None:
         batch = []
         for number in range(start, min(start + 5000, rows)):
             instance, (before, after, reason) = draw.randrange(INSTANCES), draw.choice(ways)
+            service = instance % SERVICES
+            breaker = service * PER_SERVICE + draw.randrange(PER_SERVICE)
             at = now - timedelta(seconds=draw.random() * DAYS * 86400)
             batch.append(
                 StateChange(
-                    breaker=f"breaker-{instance % SERVICES * PER_SERVICE + draw.randrange(PER_SERVICE):03}", service=f"service-{instance % SERVICES:02}",
+                    breaker=f"breaker-{breaker:03}", service=f"service-{service:02}",
                     instance=uuid.UUID(int=instance), sequence=number + 1, from_state=before, to_state=after,
                     reason=reason, cause="5 consecutive failures, last: ConnectionRefusedError: [Errno 111]",
                     epoch=number, failures=5, calls=9, failure_rate=0.55, at=at, received_at=at,
