@@ -60,15 +60,23 @@ def _template() -> tuple[Path, str]:
 
 
 class ServerProcess:
-    """daphne on 127.0.0.1 over a SQLite file of its own; the port stays the same over restarts.
+    """daphne, or with ``tuned`` ``manage.py serve``, on 127.0.0.1 over a SQLite file of its own.
+
+    The port stays the same over restarts.
 
     ``with ServerProcess(tmp_path) as server:`` gives ``server.url`` and ``server.token`` (a key with every scope).
     """
 
     def __init__(
-        self, folder: Path, *, environment: Mapping[str, str] | None = None, database: Path | None = None
+        self,
+        folder: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        database: Path | None = None,
+        tuned: bool = False,
     ) -> None:
         self.folder = folder
+        self._tuned = tuned
         self.database = database or folder / "breakers.sqlite3"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -103,9 +111,8 @@ class ServerProcess:
         """Returns when ``/health`` answers."""
         assert self._process is None, "already running"
         with self.log.open("ab") as log:
-            command = ["-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "tradpal_cb.asgi:application"]
             self._process = subprocess.Popen(
-                [sys.executable, *command],
+                [sys.executable, *self._command],
                 cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         try:
@@ -113,6 +120,12 @@ class ServerProcess:
         except BaseException:
             self.stop()  # nobody else would
             raise
+
+    @property
+    def _command(self) -> list[str]:
+        if self._tuned:
+            return ["manage.py", "serve", "--port", str(self.port)]
+        return ["-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "tradpal_cb.asgi:application"]
 
     def is_healthy(self) -> bool:
         assert self._process is not None
@@ -130,12 +143,22 @@ class ServerProcess:
         """``kill -9``."""
         self._end(signal.SIGKILL)
 
-    def stop(self) -> None:
-        """SIGTERM, then SIGKILL after 10 s. Nothing when it does not run."""
-        if self._process is not None:
-            self._end(signal.SIGTERM)
+    def stop(self) -> int | None:
+        """SIGTERM, then SIGKILL after 10 s: its exit code. Nothing when it does not run."""
+        return None if self._process is None else self._end(signal.SIGTERM)
 
-    def _end(self, sign: signal.Signals) -> None:
+    def signal(self, sign: signal.Signals) -> None:
+        """Lets it go on, or end: :meth:`stop` waits for that."""
+        assert self._process is not None
+        self._process.send_signal(sign)
+
+    def wait(self) -> int:
+        """Exit code of one that ends by itself."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        return process.wait(20)
+
+    def _end(self, sign: signal.Signals) -> int:
         assert self._process is not None
         process, self._process = self._process, None
         process.send_signal(sign)
@@ -144,6 +167,7 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
+        return process.returncode
 
     def manage(self, *arguments: str) -> str:
         """Standard output of ``manage.py`` with these arguments, against this server's database."""

@@ -30,7 +30,7 @@ from breakers.core.wire import (
 from breakers.fleet import fleet
 from breakers.services import authenticate_key
 
-from .codes import BUSY, FLOODING, MALFORMED, OUT_OF_ORDER, CloseCode
+from .codes import BUSY, FLOODING, MALFORMED, OUT_OF_ORDER, CloseCode, close
 from .hub import AgentLink, hub
 from .screening import check_report, identity_of
 from .writer import writer
@@ -67,7 +67,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
     def _protocol(self) -> Any:
         """The websocket behind daphne's ``send``; ``None`` under another server."""
         protocol = self.base_send.args[0] if isinstance(self.base_send, functools.partial) else None
-        return protocol if hasattr(protocol, "sendClose") else None
+        return protocol if hasattr(protocol, "sendCloseFrame") else None
 
     async def dispatch(self, message: Message) -> None:
         if message["type"] == "websocket.connect":
@@ -174,8 +174,8 @@ class AgentConsumer(AsyncWebsocketConsumer):
         if self._closed:
             return
         self._closed = True
-        if self._protocol is not None:  # daphne would send the code and forget the reason
-            self._protocol.sendClose(why.code, why.reason)
+        if self._protocol is not None:
+            close(self._protocol, why)
         else:
             await self.base_send({"type": "websocket.close", "code": why.code, "reason": why.reason})
 

@@ -11,6 +11,8 @@ CEILING = 5.0
 CEILING_WHEN_LONG_AWAY = 30.0
 LONG_AWAY = 300.0
 HEALTHY = 60.0
+SPREAD = 2.0
+"""Seconds over which links come back that a server has sent away all at once."""
 
 
 class Backoff:
@@ -28,6 +30,7 @@ class Backoff:
         self._attempts = 0
         self._away_since = clock()
         self._connected_at: float | None = None
+        self._least = 0.0
 
     def connected(self) -> None:
         self._connected_at = self._clock()
@@ -43,9 +46,14 @@ class Backoff:
             self._attempts = 0
         return healthy
 
+    def spread(self) -> None:
+        """Everybody was sent away at this moment: the next wait is drawn from seconds, so that not all come at once."""
+        self._least = SPREAD
+
     def wait(self) -> float:
         """Seconds until the next attempt."""
         longest = CEILING_WHEN_LONG_AWAY if self._clock() - self._away_since >= LONG_AWAY else CEILING
-        ceiling = min(longest, FIRST * 2.0 ** min(self._attempts, 10))
+        ceiling = max(self._least, min(longest, FIRST * 2.0 ** min(self._attempts, 10)))
+        self._least = 0.0
         self._attempts += 1
         return self._uniform(0.0, ceiling)

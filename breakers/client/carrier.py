@@ -187,6 +187,8 @@ class Link:
             await self._converse()
         except Exception as error:  # whatever can happen on a network
             self._faults.met(error)
+            if self._faults.restarting:
+                self._backoff.spread()
             return False
         else:
             return True

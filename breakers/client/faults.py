@@ -12,6 +12,8 @@ logger = logging.getLogger("breakers.link")
 
 REFUSED = frozenset({401, 403, 4401, 4403})
 """HTTP statuses and close codes that say: not with this key."""
+RESTARTING = 1012
+"""Close code of a server that will soon be back, to everybody at once."""
 
 
 class Faults:
@@ -22,9 +24,12 @@ class Faults:
         self._kinds: set[tuple[type[Exception], int | None]] = set()
         self.last: str | None = None
         self.refused = False
+        self.restarting = False
+        """Whether the last one was a server that ends in good order."""
 
     def met(self, error: Exception) -> None:
         code = _code(error)
+        self.restarting = code == RESTARTING
         self.last = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if code in REFUSED:
             self.refused = True

@@ -125,6 +125,17 @@ async def test_only_a_key_opens(shared_server: ServerProcess, headers: dict[str,
     assert refused.value.status == 403
 
 
+async def test_a_database_that_cannot_answer_is_no_refusal(shared_server: ServerProcess) -> None:
+    """Which would stop the agent for good."""
+    with closing(sqlite3.connect(shared_server.database, isolation_level=None, timeout=10)) as database:
+        database.execute("ALTER TABLE breakers_apikey RENAME TO breakers_apikey_away")
+        try:
+            async with agent_of(shared_server) as agent:
+                assert await agent.farewell() == (1013, "try again later")
+        finally:
+            database.execute("ALTER TABLE breakers_apikey_away RENAME TO breakers_apikey")
+
+
 async def test_a_revoked_key_opens_no_longer_and_who_came_with_it_must_go(shared_server: ServerProcess) -> None:
     token = shared_server.create_key("soon revoked", "agent")
     async with agent_of(shared_server, token) as agent:

@@ -33,6 +33,11 @@ def test_jitter_is_full(clock: FakeClock) -> None:
     assert drawn == [(0.0, 0.5)]
 
 
+def test_who_was_sent_away_with_all_the_others_comes_back_within_two_seconds_once(backoff: Backoff) -> None:
+    backoff.spread()
+    assert ceilings(backoff, 3) == [2.0, 1.0, 2.0]
+
+
 def test_away_for_five_minutes_waits_grow_to_thirty_seconds(backoff: Backoff, clock: FakeClock) -> None:
     ceilings(backoff, 5)
     clock.advance(299)

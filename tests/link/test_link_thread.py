@@ -236,6 +236,19 @@ async def test_what_was_not_acknowledged_comes_again_after_a_reconnection(
     assert "1012: the server restarts" in (service.link.status().last_error or "")
 
 
+@pytest.mark.parametrize(("code", "longest"), [(1012, 2.0), (1013, 0.5)])
+async def test_a_restart_spreads_those_who_come_back(
+    plane: ControlPlane, service: Service, monkeypatch: pytest.MonkeyPatch, code: int, longest: float
+) -> None:
+    drawn: list[float] = []
+    monkeypatch.setattr(service.link._backoff, "_uniform", lambda low, high: drawn.append(high) or low)
+    visit = await plane.visit()
+    await visit.welcome()
+    await visit.leave(code)
+    await plane.visit()
+    assert drawn == [longest]
+
+
 async def test_a_server_that_says_nothing_is_left(
     plane: ControlPlane, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,138 @@
+"""``manage.py serve``: the same daphne, that says goodbye. A real process, real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+import aiohttp
+import pytest
+
+from breakers.core.wire import Hello, encode
+from tests.programs import ServiceProcess
+from tests.servers import ROOT, ServerProcess, eventually
+
+Start = Callable[..., ServiceProcess]
+IDENTITY = {
+    "instance": "7b0c6f2e-4a68-4a8f-9f0e-7d7b9d1c2a55",
+    "service": "raw",
+    "host": "here",
+    "pid": 1,
+    "library": "x",
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> ServerProcess:
+    made = ServerProcess(tmp_path_factory.mktemp("serving"), tuned=True)
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def server(place: ServerProcess) -> Iterator[ServerProcess]:
+    place.log.unlink(missing_ok=True)
+    place.start()
+    yield place
+    place.stop()
+
+
+@contextmanager
+def a_write_that_waits(server: ServerProcess) -> Iterator[dict[str, Any]]:
+    """A request in flight: what it wants to write is locked until the block ends. Its answer, once there is one."""
+    answer: dict[str, Any] = {}
+
+    def ask() -> None:
+        with suppress(OSError, http.client.HTTPException):
+            answer["status"], answer["body"] = server.request("POST", "/circuit-breakers", {"name": "patient"})
+
+    with closing(sqlite3.connect(server.database, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        asking = threading.Thread(target=ask)
+        asking.start()
+        counted = 'django_http_requests_total_by_method_total{method="POST"} 1.0'
+        eventually(lambda: counted in server.request("GET", "/metrics")[1])
+        yield answer
+        database.execute("ROLLBACK")
+    asking.join(20)
+
+
+def is_listening(server: ServerProcess) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=5):
+        return True
+    return False
+
+
+async def closed_with(socket: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
+    """Code and reason."""
+    while (message := await socket.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT:
+        pass
+    return socket.close_code, message.extra or ""
+
+
+async def test_agents_and_readers_are_told_to_come_back_and_it_ends_well(server: ServerProcess) -> None:
+    assert "daphne on uvloop" in server.log.read_text()
+    headers = {"Authorization": f"Bearer {server.token}"}
+    async with aiohttp.ClientSession(server.url, headers=headers) as session:
+        agent, reader = await session.ws_connect("/ws/agent"), await session.ws_connect("/ws/feed")
+        await agent.send_str(encode(Hello(**IDENTITY, now=1.0, started_at=1.0)))  # type: ignore[arg-type]  # of a dict
+        await agent.receive(timeout=10)
+        await reader.receive(timeout=10)
+        ended = asyncio.create_task(asyncio.to_thread(server.stop))
+        assert await closed_with(agent) == (1012, "the server restarts")
+        assert await closed_with(reader) == (1012, "the server restarts")
+        assert await ended == 0
+
+
+def test_links_come_back_and_what_was_counted_is_kept(server: ServerProcess, start_service: Start) -> None:
+    service = start_service(server)
+    service.ask("breaker", name="restarted", failure_threshold=2)
+    service.ask("call", name="restarted", times=2)
+    eventually(lambda: service.ask("status")["queued"] == 0 and server.request("GET", "/circuit-breakers/restarted"))
+    before = server.request("GET", "/circuit-breakers/restarted")[1]["metrics"]["failures_total"]
+    assert server.stop() == 0
+    with closing(sqlite3.connect(server.database)) as database:
+        kept = database.execute("SELECT observed FROM breakers_instance WHERE service = 'trading_service'").fetchall()
+    assert '"failures": 2' in kept[-1][0]
+    eventually(lambda: "1012" in (service.ask("status")["last_error"] or ""))
+    server.start()
+    service.linked()
+    assert server.request("GET", "/circuit-breakers/restarted")[1]["metrics"]["failures_total"] == before == 2
+
+
+def test_a_request_in_flight_is_seen_through_and_nobody_new_is_let_in(server: ServerProcess) -> None:
+    with a_write_that_waits(server) as answer:
+        server.signal(signal.SIGTERM)
+        eventually(lambda: not is_listening(server))
+        assert not answer
+    assert server.wait() == 0
+    assert answer["status"] == 201
+
+
+def test_a_second_signal_ends_it_at_once(server: ServerProcess) -> None:
+    with a_write_that_waits(server) as answer:
+        server.signal(signal.SIGINT)
+        eventually(lambda: not is_listening(server))
+        server.signal(signal.SIGTERM)
+        assert server.wait() == -signal.SIGTERM
+        assert not answer
+
+
+def test_a_port_that_is_taken_is_said_and_not_served(place: ServerProcess) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "manage.py", "serve", "--port", port],
+            cwd=ROOT, env=place.environment, capture_output=True, text=True, timeout=50,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port} cannot be listened on" in done.stderr
