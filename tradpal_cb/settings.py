@@ -9,6 +9,8 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from tradpal_cb import logs
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
@@ -50,6 +52,7 @@ INSTALLED_APPS = [
     "dashboard",
 ]
 MIDDLEWARE = [
+    "tradpal_cb.requests.RequestIds",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "breakers.access.refusals.RefusalLog",
     "django.middleware.security.SecurityMiddleware",
@@ -91,8 +94,10 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "timeout": 5,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+    # Requests come back to the same few threads. Not for ever: a file that is put back is seen after so many seconds.
+    DATABASES["default"]["CONN_MAX_AGE"] = 5
 else:
-    # Under ASGI a connection belongs to a thread that ends with its request: only a pool keeps their number down.
+    # Some threads end with what they did, and their connections with them: only a pool keeps their number down.
     DATABASES["default"]["OPTIONS"] = {"pool": True}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CHANNEL_LAYERS = {
@@ -122,7 +127,7 @@ AXES_COOLOFF_TIME = timedelta(minutes=env.int("DJANGO_SIGN_IN_LOCK_MINUTES", def
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # a name alone would let anybody lock anybody out
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_CLIENT_IP_CALLABLE = "breakers.access.addresses.address_of"
+AXES_CLIENT_IP_CALLABLE = "breakers.access.addresses.storable_address_of"
 AXES_LOCKOUT_CALLABLE = "breakers.access.sign_in.locked_out"
 AXES_DISABLE_ACCESS_LOG = True  # of successes; failures are kept to be counted
 AXES_VERBOSE = False
@@ -185,11 +190,8 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("DJANGO_LOG_LEVEL", default="INFO")},
-    "loggers": {name: {"level": "WARNING"} for name in ("axes", "daphne", "django.server")},
-}
+LOGGING = logs.configuration(
+    level=env.str("DJANGO_LOG_LEVEL", default="INFO"),
+    format=env.str("CIRCUIT_BREAKER_LOG_FORMAT", default="text"),  # of the console: text or json
+    file=env.str("CIRCUIT_BREAKER_LOG_FILE", default=""),  # JSON lines, beside the console
+)

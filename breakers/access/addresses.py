@@ -10,12 +10,19 @@ from django.conf import settings
 from django.http import HttpRequest
 
 UNKNOWN: Final = "unknown"
+NOWHERE: Final = "::"
 
 
 def address_of(request: HttpRequest) -> str:
     """The client's IP address: the peer's, or behind proxies of ours what the outermost of them wrote down."""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
     return _address(forwarded, request.META.get("REMOTE_ADDR") or "")
+
+
+def storable_address_of(request: HttpRequest) -> str:
+    """The same for columns that hold addresses only: those of nowhere (a local socket) count as one."""
+    found = address_of(request)
+    return NOWHERE if found == UNKNOWN else found
 
 
 def address_of_scope(scope: Mapping[str, Any]) -> str:

@@ -120,6 +120,13 @@ def test_repeated_failures_lock_a_name_from_that_address_for_a_while(operator: U
     assert sign_in("olivia", PASSWORD, path=path).status_code == 302
 
 
+def test_who_comes_by_a_local_socket_has_no_address_and_signs_in_all_the_same(operator: User):
+    for _ in range(5):
+        sign_in("olivia", "wrong", REMOTE_ADDR="")
+    assert sign_in("olivia", PASSWORD, REMOTE_ADDR="").status_code == 429
+    assert sign_in("olivia", PASSWORD).status_code == 302
+
+
 def test_a_success_forgets_the_failures(operator: User):
     for _ in range(3):
         for _ in range(4):
