@@ -1,5 +1,7 @@
 """Requests per second through the HTTP breaker and the middleware, beside plain aiohttp and aiohttp-retry.
 
+A middleware that does nothing is the floor of every middleware: aiohttp builds the chain anew for each request.
+
 One loopback server in a process of its own, one session, 16 requests in flight, every body read. The ways take turns
 in blocks of some milliseconds, each round in another order; a figure is the median over the rounds, a ratio the median
 of the rounds' own ratios to plain aiohttp. The ratio of CPU time is the steadier one: on a shared machine the wall
@@ -47,10 +49,16 @@ async def serve() -> None:
     await runner.cleanup()
 
 
+async def pass_on(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """The least that a middleware can do."""
+    return await handler(request)
+
+
 async def ways(url: str, stack: AsyncExitStack) -> dict[str, Request]:
     """Each way's name to one request its way."""
     session = await stack.enter_async_context(aiohttp.ClientSession())
     guarded = await stack.enter_async_context(aiohttp.ClientSession(middlewares=[breakers.aiohttp_middleware()]))
+    passing = await stack.enter_async_context(aiohttp.ClientSession(middlewares=[pass_on]))
     http = HttpCircuitBreaker(CircuitBreaker(CircuitBreakerConfig(name="quotes")))
 
     async def plain() -> bytes:
@@ -65,10 +73,15 @@ async def ways(url: str, stack: AsyncExitStack) -> dict[str, Request]:
         async with guarded.get(url) as response:
             return await response.read()
 
+    async def through_nothing() -> bytes:
+        async with passing.get(url) as response:
+            return await response.read()
+
     found: dict[str, Request] = {
         "plain aiohttp": plain,
         "http.get(session, url)": through_http_get,
         "aiohttp_middleware()": through_middleware,
+        "one that does nothing": through_nothing,
     }
     try:
         from aiohttp_retry import RetryClient

@@ -11,7 +11,6 @@ from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, Clie
 from breakers.client.attempts import acquire, arm, disarm, settle_limited, settle_with_body
 from breakers.client.hosts import Hosts, name_of
 from breakers.client.link import get_circuit_breaker
-from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
 
 Naming = Callable[[ClientRequest], str]
@@ -35,33 +34,28 @@ def aiohttp_middleware(
     hosts = Hosts(config, rules, max_breakers, idle_after)
 
     async def guard(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        breaker = (
-            hosts.named(name_of(request.url.raw_host, request.url.port), time.monotonic())
-            if name is None
-            else get_circuit_breaker(name(request), config, http=rules)
-        )
+        # one coroutine: what aiohttp takes for any middleware is already most of what this costs
+        if name is None:
+            url = request.url
+            breaker = hosts.named(name_of(url.raw_host, url.port), time.monotonic())
+        else:
+            breaker = get_circuit_breaker(name(request), config, http=rules)
         if breaker.http_config is None:
             breaker.set_http(rules)
-        return await _guarded(breaker, breaker.http_config or rules, request, handler)
+        permit = acquire(breaker)
+        deadline = arm(breaker.config.timeout)
+        try:
+            response = await handler(request)
+        except BaseException as error:
+            late = settle_limited(breaker, permit, deadline, TimeoutError() if _time_is_up(request) else error)
+            if late is not None:
+                raise late from error
+            raise
+        disarm(deadline)
+        settle_with_body(breaker, permit, response, breaker.http_config or rules, partial(_time_is_up, request))
+        return response
 
     return guard
-
-
-async def _guarded(
-    breaker: CircuitBreaker, http: HttpConfig, request: ClientRequest, handler: ClientHandlerType
-) -> ClientResponse:
-    permit = acquire(breaker)
-    deadline = arm(breaker.config.timeout)
-    try:
-        response = await handler(request)
-    except BaseException as error:
-        late = settle_limited(breaker, permit, deadline, TimeoutError() if _time_is_up(request) else error)
-        if late is not None:
-            raise late from error
-        raise
-    disarm(deadline)
-    settle_with_body(breaker, permit, response, http, partial(_time_is_up, request))
-    return response
 
 
 def _time_is_up(request: ClientRequest) -> bool:
