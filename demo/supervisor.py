@@ -96,7 +96,7 @@ def run(var: Path, port: int, announce: Callable[[str], None]) -> int:
             supervisor.start_fleet(url, (var / "fleet-key").read_text().strip())
             password = (var / "operator-password").read_text().strip()
             announce(f"Dashboard  {url}/dashboard")
-            announce(f"Sign in    {url}/admin/login/ as operator, password {password}")
+            announce(f"Sign in    {url}/dashboard/login as operator, password {password}")
             announce("Stop       Ctrl-C")
             supervisor.wait_for(lambda: server.ended)
             raise Refused(f"The server ended ({server.last_words()}), and all with it; see {server.log}.")

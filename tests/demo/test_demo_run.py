@@ -163,7 +163,7 @@ def test_a_person_breaks_a_route_sees_the_breaker_open_heals_it_and_sees_it_clos
 def test_the_operator_signs_in_with_what_was_printed(run: Run) -> None:
     jar = http.cookiejar.CookieJar()
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
-    page = browser.open(f"{run.url}/admin/login/", timeout=10).read().decode()
+    page = browser.open(f"{run.url}/dashboard/login", timeout=10).read().decode()
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
     assert token is not None
     form = {
@@ -172,7 +172,7 @@ def test_the_operator_signs_in_with_what_was_printed(run: Run) -> None:
         "csrfmiddlewaretoken": token[1],
         "next": "/admin/",
     }
-    with browser.open(f"{run.url}/admin/login/", urllib.parse.urlencode(form).encode(), timeout=10) as response:
+    with browser.open(f"{run.url}/dashboard/login", urllib.parse.urlencode(form).encode(), timeout=10) as response:
         assert response.status == 200
         assert response.url == f"{run.url}/admin/"
 
