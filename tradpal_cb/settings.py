@@ -9,8 +9,6 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from tradpal_cb import logs
-
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
@@ -52,7 +50,6 @@ INSTALLED_APPS = [
     "dashboard",
 ]
 MIDDLEWARE = [
-    "tradpal_cb.requests.RequestIds",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "breakers.access.refusals.RefusalLog",
     "django.middleware.security.SecurityMiddleware",
@@ -94,10 +91,8 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "timeout": 5,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
-    # Requests come back to the same few threads. Not for ever: a file that is put back is seen after so many seconds.
-    DATABASES["default"]["CONN_MAX_AGE"] = 5
 else:
-    # Some threads end with what they did, and their connections with them: only a pool keeps their number down.
+    # Under ASGI a connection belongs to a thread that ends with its request: only a pool keeps their number down.
     DATABASES["default"]["OPTIONS"] = {"pool": True}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CHANNEL_LAYERS = {
@@ -110,7 +105,7 @@ CHANNEL_LAYERS = {
 }
 
 # --- people and keys ---------------------------------------------------------------------------------------------
-LOGIN_URL = "dashboard:login"
+LOGIN_URL = "admin:login"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
@@ -190,8 +185,11 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-LOGGING = logs.configuration(
-    level=env.str("DJANGO_LOG_LEVEL", default="INFO"),
-    format=env.str("CIRCUIT_BREAKER_LOG_FORMAT", default="text"),  # of the console: text or json
-    file=env.str("CIRCUIT_BREAKER_LOG_FILE", default=""),  # JSON lines, beside the console
-)
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("DJANGO_LOG_LEVEL", default="INFO")},
+    "loggers": {name: {"level": "WARNING"} for name in ("axes", "daphne", "django.server")},
+}
