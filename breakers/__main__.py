@@ -80,7 +80,9 @@ async def close(client: CircuitBreakerServiceClient, asked: argparse.Namespace, 
 async def _force(
     client: CircuitBreakerServiceClient, asked: argparse.Namespace, screen: Screen, override: Override
 ) -> None:
-    answer = await client.set_override(asked.name, override, reason=asked.reason, expires_in=asked.seconds)
+    answer = await client.set_override(
+        asked.name, override, reason=asked.reason, expires_in=asked.seconds, confirm=asked.confirm or None
+    )
     until = "until it is released" if asked.seconds is None else f"for {console.duration(asked.seconds)}"
     screen.show(answer, f"{asked.name} is {override.value.replace('_', ' ')} {until}")
 
@@ -168,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
         forcing = on_one(word, force, about)
         forcing.add_argument("--for", dest="seconds", type=_duration, metavar="DURATION", help="as 90s, 15m or 1h30m")
         forcing.add_argument("--reason", help="for the record")
+        forcing.add_argument("--confirm", action="store_true", help="also where it stops most of the calls of a group")
     for added in (resetting, releasing):
         added.add_argument("--reason", help="for the record")
     return parser

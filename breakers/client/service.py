@@ -196,10 +196,14 @@ class CircuitBreakerServiceClient:
         *,
         reason: str | None = None,
         expires_in: float | None = None,
+        confirm: bool | None = None,
         if_match: int | None = None,
     ) -> OverrideDone:
-        """Forces the breaker open or closed on every instance, until cleared or for ``expires_in`` seconds."""
-        body = {"override": str(override), **_given(reason=reason, expires_in=expires_in)}
+        """Forces the breaker open or closed on every instance, until cleared or for ``expires_in`` seconds.
+
+        Where most of its group would then reject every call, only with ``confirm``: else it is a conflict.
+        """
+        body = {"override": str(override), **_given(reason=reason, expires_in=expires_in, confirm=confirm)}
         answer = await self._requests.send("PUT", path_of(name, "override"), body, if_match=if_match)
         return cast(OverrideDone, answer)
 

@@ -100,6 +100,19 @@ def test_reset_closes_it_in_the_process_that_has_it(
     eventually(lambda: quotes.state is CircuitBreakerState.CLOSED)
 
 
+def test_opening_most_of_a_group_takes_a_confirmation(
+    control_plane: ServerProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cli_one", "cli_two"):
+        control_plane.request("POST", "/circuit-breakers", {"name": name, "group": "cli"})
+    assert main(["open", "cli_one"]) == 0
+    assert main(["open", "cli_two"]) == 1
+    assert "2 of the 2 breakers of the group 'cli'" in capsys.readouterr().err
+    assert main(["open", "cli_two", "--confirm"]) == 0
+    for name in ("cli_one", "cli_two"):
+        assert main(["release", name]) == 0
+
+
 def test_open_forces_for_a_while_close_too_and_release_lifts_it(
     quotes: breakers.CircuitBreaker, control_plane: ServerProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
