@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 EVERY: Final = 2.0
 """Seconds between two looks."""
-AFTER: Final = 20.0
+AFTER: Final = 10.0
 """Seconds from the start: until instances have come back, their absence says nothing."""
 LEASE: Final = 30.0
 KEPT: Final = timedelta(days=30)

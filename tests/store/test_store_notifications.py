@@ -6,11 +6,9 @@ import hashlib
 import hmac
 import json
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
 
@@ -29,6 +27,7 @@ from breakers.notifications.messages import Outgoing
 from breakers.notifications.notifier import Notifier
 from breakers.notifications.sending import address_problem, send
 from breakers.services import Actor
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -36,41 +35,6 @@ ALERT = FiringAlert(
     "error", "bank-api", "core", "open", "Open on 3 of 4 instances", "5 failures", None, "/dashboard/breakers/bank-api"
 )
 Save = Callable[..., NotificationRule]
-
-
-class Receiver:
-    """An HTTP server that keeps what it is sent, and answers ``status``."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[str, dict[str, str], bytes]] = []
-        self.status = 204
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                receiver.got.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-                self.send_response(receiver.status)
-                if receiver.status == 302:
-                    self.send_header("Location", f"{receiver.url}/elsewhere")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Tests need no access log."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for _, _, body in self.got]
 
 
 @pytest.fixture

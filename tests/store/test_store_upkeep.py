@@ -1,0 +1,45 @@
+"""What a server does by itself, seen from outside a real one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.receiver import Receiver
+from tests.servers import ServerProcess, eventually
+
+RULE = """
+from django.utils import timezone
+from breakers import services
+from breakers.models import NotificationRule
+rule = NotificationRule(name="on-call", levels=["warning"], after=0, quiet=0, address="{url}/hook")
+services.notification_rule_save(rule=rule, by=services.Actor("system"), now=timezone.now())
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_server_tells_of_alerts_and_clears_overrides_whose_time_is_over(tmp_path: Path):
+    receiver = Receiver()
+    try:
+        with ServerProcess(tmp_path, environment={"CIRCUIT_BREAKER_PUBLIC_URL": "https://b.example"}) as server:
+            server.python(RULE.format(url=receiver.url))
+            for name in ("standing", "passing"):
+                server.request("POST", "/circuit-breakers", {"name": name, "group": name})
+            forced = {"override": "forced_open", "reason": "INC-1"}
+            server.request("PUT", "/circuit-breakers/standing/override", forced)
+            server.request("PUT", "/circuit-breakers/passing/override", {**forced, "expires_in": 1})
+            eventually(lambda: len(receiver.got) >= 1, within=60, what="the webhook is told")
+            told = receiver.messages[0]
+            assert (told["event"], told["name"], told["kind"]) == ("firing", "standing", "forced_open")
+            assert told["link"] == "https://b.example/dashboard/breakers/standing"
+
+            def audit() -> list[tuple[str, str]]:
+                rows = server.request("GET", "/circuit-breakers/passing/changes")[1]["results"]
+                return [(row["kind"], row["actor"]) for row in rows]
+
+            eventually(lambda: ("override_released", "system") in audit(), within=60, what="the audit says so")
+            server.request("DELETE", "/circuit-breakers/standing/override")
+            eventually(lambda: receiver.messages[-1]["event"] == "resolved", within=60, what="its end is told")
+    finally:
+        receiver.close()
