@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install -
 PYTHON ?= python3.11 python3.12 python3.13 python3 python
 CAN := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: help run test check bench requirements
+.PHONY: help run test check bench requirements mutants
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make bench   every benchmark, as ratios"
 	@echo "make requirements   pins what pyproject.toml asks for"
+	@echo "make mutants   whether a changed core turns a test red; half an hour; MUTANTS='breakers.core.windows.*' asks for one module"
 
 run: $(VENV)/run.stamp
 	@$(BIN)/python -m demo run --port $(PORT)
@@ -40,6 +41,11 @@ requirements: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m benchmarks
+
+# What is left is explained in docs/mutants.md. Remembered in mutants/: the next run asks only what has changed since.
+mutants: $(VENV)/dev.stamp
+	@nice $(BIN)/mutmut run --max-children 1 $(if $(MUTANTS),'$(MUTANTS)')
+	@$(BIN)/mutmut results
 
 $(BIN)/python:
 	@for python in $(PYTHON); do \
