@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, F, Max, OuterRef, QuerySet, Subquery, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
@@ -55,6 +55,7 @@ __all__ = [
     "versions",
 ]
 
+_REVISION: Final = f'SELECT "current" FROM "{Revision._meta.db_table}" WHERE "id" = 1'  # noqa: S608  # our own table
 RESET_LIFETIME: Final = timedelta(seconds=60)
 SINCE_ROWS: Final = 500
 SINCE_FIRST: Final = 20
@@ -68,8 +69,14 @@ _BADNESS: Final = {
 
 
 def current_revision() -> int:
-    """Of the last committed write of desired state; one query by primary key."""
-    return Revision.objects.filter(pk=1).values_list("current", flat=True).first() or 0
+    """Of the last committed write of desired state; one query by primary key.
+
+    Asked before every answer, so without the ORM, which takes five times as long as the database.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_REVISION)
+        found = cursor.fetchone()
+    return int(found[0]) if found else 0
 
 
 def breaker(name: str) -> BreakerConfig:

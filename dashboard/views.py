@@ -13,8 +13,8 @@ from django.views.decorators.vary import vary_on_headers
 
 from breakers import alerts as firing
 from breakers import services
+from breakers.api import hot
 from breakers.api.permissions import actor_of, may_operate
-from breakers.api.views import DashboardView
 from breakers.fleet import fleet
 from breakers.problems import AlreadyExists
 
@@ -30,7 +30,6 @@ LATEST = 8
 HISTORY = 20
 EVENTS = 100
 SPANS = {"30m": timedelta(minutes=30), "6h": timedelta(hours=6), "24h": timedelta(hours=24)}
-_json = DashboardView.as_view()
 BLANK_ENTRY = changes.Entry("", timezone.now(), "config", "", "")
 
 
@@ -45,7 +44,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     """One URL, two readers: a page for whoever prefers HTML, the API's JSON for everybody else."""
     if request.get_preferred_type(["application/json", "text/html"]) == "text/html":
         return overview(request)
-    return _json(request)
+    return hot.dashboard(request)
 
 
 @require_safe

@@ -39,6 +39,9 @@ def _full_buckets() -> Iterator[None]:
     yield
     if "breakers.access.buckets" in sys.modules:
         sys.modules["breakers.access.buckets"].buckets.clear()
+    if "breakers.api.hot" in sys.modules:
+        sys.modules["breakers.api.hot"].known_keys.clear()
+        sys.modules["breakers.api.hot"].kept_answers.clear()
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.core.asgi import get_asgi_application
 from django.urls import path
 
+from tradpal_cb import handler
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tradpal_cb.settings")
-http = get_asgi_application()  # first: it makes the app registry ready for the imports below
+http = handler.application()  # first: it makes the app registry ready for the imports below
 
 from breakers.agents import AgentConsumer, runtime  # noqa: E402  # needs the app registry
 from dashboard.consumers import FeedConsumer  # noqa: E402  # needs the app registry

@@ -91,8 +91,10 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "timeout": 5,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+    # Requests come back to the same few threads. Not for ever: a file that is put back is seen after so many seconds.
+    DATABASES["default"]["CONN_MAX_AGE"] = 5
 else:
-    # Under ASGI a connection belongs to a thread that ends with its request: only a pool keeps their number down.
+    # Some threads end with what they did, and their connections with them: only a pool keeps their number down.
     DATABASES["default"]["OPTIONS"] = {"pool": True}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CHANNEL_LAYERS = {

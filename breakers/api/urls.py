@@ -6,7 +6,7 @@ from django.urls import path, re_path, register_converter
 
 from breakers.core.config import NAME_PATTERN, RESERVED_NAMES
 
-from . import actions, configs, document, exports, versions, views
+from . import actions, configs, document, exports, hot, versions, views
 
 
 class BreakerName:
@@ -33,10 +33,10 @@ urlpatterns = [
     path("schema", document.SchemaView.as_view(), name="schema"),
     path("docs", document.docs, name="docs"),
     path("configs", configs.ConfigsView.as_view(), name="configs"),
-    path("circuit-breakers", actions.BreakersView.as_view(), name="breakers"),
+    path("circuit-breakers", hot.breakers, name="breakers"),
     path("circuit-breakers/reset-all", actions.ResetAllView.as_view(), name="reset-all"),
     path("circuit-breakers/<breaker:name>", actions.BreakerView.as_view(), name="breaker"),
-    path("circuit-breakers/<breaker:name>/state", views.StateView.as_view(), name="state"),
+    path("circuit-breakers/<breaker:name>/state", hot.state, name="state"),
     path("circuit-breakers/<breaker:name>/metrics", views.BreakerMetricsView.as_view(), name="breaker-metrics"),
     path("circuit-breakers/<breaker:name>/history", views.HistoryView.as_view(), name="history"),
     path("circuit-breakers/<breaker:name>/changes", views.ChangesView.as_view(), name="changes"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from .troubles import Troubles, derive_troubles
 from .view import BreakerView, Row
 
 RECENT_EVENTS = 200
+MOMENT = timedelta(milliseconds=100)
 
 
 class Fleet:
@@ -55,6 +56,7 @@ class Fleet:
         self._outbox: list[Event] = []
         self._transitions: dict[tuple[str, str, str, str], int] = {}
         self._recalled = False
+        self._advanced = datetime.min.replace(tzinfo=UTC)
 
     def clear(self) -> None:
         """Forgets everything but the subscribers; the next :meth:`synchronise` reads the database anew. For tests."""
@@ -74,10 +76,17 @@ class Fleet:
         if current > self._wanted.revision:
             with self._loading:
                 self._load(current)
-        with self._lock:
-            self._gone += self._ledger.advance(self._clock())
-        self._notify()
+        self._advance()
         return self.revision
+
+    def _advance(self) -> None:
+        """What time alone changes, but not anew for each of many readers of one moment."""
+        now = self._clock()
+        if not self._advanced <= now < self._advanced + MOMENT:
+            with self._lock:
+                self._gone += self._ledger.advance(now)
+                self._advanced = now
+        self._notify()
 
     def _load(self, current: int) -> None:
         if current <= self._wanted.revision:

@@ -43,7 +43,7 @@ def test_every_answer_is_as_described(server, tmp_path, scopes, phases):
             "--config-file", str(HERE / "schemathesis.toml"),
             "run", str(document), "--url", server.url, "--phases", phases, "--no-color", *options, *key,
         ],
-        cwd=ROOT, env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.api.described_hooks"},
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.api.described_hooks"},
         capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

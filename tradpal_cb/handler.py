@@ -1,0 +1,90 @@
+"""Django under ASGI in one hop: a request goes once to a thread of a small pool and comes back with its answer.
+
+The stock handler changes threads wherever the colour changes between handler, middleware and view, puts all
+synchronous code of a process on one thread, and lets that thread die with the request. Here the whole synchronous
+stack runs in one of a few long-lived threads, so that database connections can live as long as they.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, Final
+
+import django
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
+from django.core.signals import request_started
+from django.db import close_old_connections
+from django.http import HttpResponseBase
+from django.urls import set_script_prefix
+
+THREADS: Final = 8
+"""Enough to answer while some wait for the database; each more is one more that takes turns with the event loop."""
+_BLOCKS: Final = 16
+"""Pieces of a synchronous stream, of 64 KiB each where it is a file, that are read in one hop."""
+
+Scope = dict[str, Any]
+
+
+class OneHopHandler(ASGIHandler):
+    """Answers HTTP. A client that goes away is noticed when the answer is sent: a thread cannot be cancelled."""
+
+    def __init__(self, threads: int = THREADS) -> None:
+        self.load_middleware(is_async=False)  # not its parent's way, which would load it for the event loop
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="http")
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI callables of any server
+        if scope["type"] != "http":
+            raise ValueError(f"only HTTP is answered here, not {scope['type']}")
+        try:
+            body = await self.read_body(receive)
+        except RequestAborted:
+            return
+        try:
+            request, refusal = self.create_request(scope, body)
+            response = refusal if request is None else await self._hop(self._answer, scope, request)
+            await self._send(response, send)
+        finally:
+            body.close()
+
+    def _hop(self, function: Any, *arguments: Any) -> Any:
+        return sync_to_async(function, thread_sensitive=False, executor=self._pool)(*arguments)
+
+    def _answer(self, scope: Scope, request: ASGIRequest) -> HttpResponseBase:
+        """In a thread of the pool: all that Django does for one request, its signals included."""
+        set_script_prefix(get_script_prefix(scope))
+        request_started.send(sender=self.__class__, scope=scope)
+        response: HttpResponseBase = self.get_response(request)
+        response._handler_class = self.__class__  # type: ignore[attr-defined]  # Django's own mark, for its signal
+        if response.streaming:
+            close_old_connections()  # what streams closes later, and elsewhere
+        else:
+            response.close()
+        return response
+
+    async def _send(self, response: Any, send: Any) -> None:
+        if not response.streaming:
+            await self.send_response(response, send)
+            return
+        async with ThreadSensitiveContext():  # an asynchronous stream brings its own hops, to one thread
+            if not response.is_async:
+                response.block_size = self.chunk_size
+                response.streaming_content = self._pieces(iter(response))
+            try:
+                await self.send_response(response, send)
+            finally:
+                await sync_to_async(response.close)()
+
+    async def _pieces(self, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """The parts of a synchronous stream, many in one hop and never all of them in memory."""
+        while some := await self._hop(list, islice(parts, _BLOCKS)):
+            yield b"".join(some)
+
+
+def application() -> OneHopHandler:
+    """Makes Django ready, then the handler."""
+    django.setup(set_prefix=False)
+    return OneHopHandler()
