@@ -219,5 +219,5 @@ class ChangeOutput(serializers.ModelSerializer[ConfigChange]):
         model = ConfigChange
         fields: ClassVar = (
             "id", "at", "name", "kind", "actor", "reason", "before", "after", "version", "revision",
-            "command", "instance",
+            "command", "instance", "request_id",
         )  # fmt: skip

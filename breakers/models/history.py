@@ -9,6 +9,7 @@ from django.db import models
 from django.utils import timezone
 
 from breakers.core.states import CircuitBreakerState
+from breakers.tracing import LONGEST
 
 from .records import ResetRecord
 
@@ -68,6 +69,7 @@ class ConfigChange(models.Model):
     revision = models.PositiveBigIntegerField(unique=True)
     command_id = models.UUIDField(null=True, unique=True, help_text="Of a reset: what instances confirm.")
     instance = models.UUIDField(null=True, help_text="Of a reset of one instance.")
+    request_id = models.CharField(max_length=LONGEST, blank=True, default="", help_text="As its answer and the log.")
 
     class Meta:
         ordering = ("-revision",)

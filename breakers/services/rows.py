@@ -8,6 +8,7 @@ from uuid import UUID
 from breakers import publish
 from breakers.models import BreakerConfig, ConfigChange, Revision
 from breakers.problems import NotFound, VersionConflict
+from breakers.tracing import request_id
 
 from .actors import Actor
 from .texts import storable
@@ -51,6 +52,7 @@ def audited(
         revision=revision,
         command_id=command_id,
         instance=instance,
+        request_id=request_id.get(),
     )
 
 

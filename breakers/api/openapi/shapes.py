@@ -161,6 +161,7 @@ class Change(TypedDict):
     revision: int
     command: str | None
     instance: str | None
+    request_id: str
 
 
 class Changes(TypedDict):
