@@ -7,14 +7,16 @@ import os
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path
 
-from tradpal_cb import handler
+from tradpal_cb import handler, logs
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tradpal_cb.settings")
 http = handler.application()  # first: it makes the app registry ready for the imports below
 
 from breakers.agents import AgentConsumer, runtime  # noqa: E402  # needs the app registry
+from breakers.fleet import fleet  # noqa: E402  # needs the app registry
 from dashboard.consumers import FeedConsumer  # noqa: E402  # needs the app registry
 
+logs.follow(fleet)
 runtime.start()
 
 routes = [

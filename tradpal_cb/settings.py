@@ -9,6 +9,8 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from tradpal_cb import logs
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
@@ -50,6 +52,7 @@ INSTALLED_APPS = [
     "dashboard",
 ]
 MIDDLEWARE = [
+    "tradpal_cb.requests.RequestIds",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "breakers.access.refusals.RefusalLog",
     "django.middleware.security.SecurityMiddleware",
@@ -187,11 +190,8 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("DJANGO_LOG_LEVEL", default="INFO")},
-    "loggers": {name: {"level": "WARNING"} for name in ("axes", "daphne", "django.server")},
-}
+LOGGING = logs.configuration(
+    level=env.str("DJANGO_LOG_LEVEL", default="INFO"),
+    format=env.str("CIRCUIT_BREAKER_LOG_FORMAT", default="text"),  # of the console: text or json
+    file=env.str("CIRCUIT_BREAKER_LOG_FILE", default=""),  # JSON lines, beside the console
+)
