@@ -178,16 +178,14 @@ def changes(
 
 
 def versions(name: str) -> QuerySet[ConfigChange]:
-    """One change for each version of the breaker that exists under this name, newest first; ``after`` is its config.
+    """One change for each version of the breaker of this name, newest first; ``after`` is its config.
 
     A name that was deleted and taken again begins anew: what stood before is not among its versions.
     """
-    standing = BreakerConfig.objects.filter(name=name).values("version")
     begins = (ConfigChange.Kind.CREATED, ConfigChange.Kind.REGISTERED)
     begun = ConfigChange.objects.filter(breaker=name, kind__in=begins).order_by("-revision").values("revision")[:1]
-    return changes(name).filter(
-        kind__in=(*begins, ConfigChange.Kind.EDITED), revision__gte=Subquery(begun), version__lte=Subquery(standing)
-    )
+    kinds = (*begins, ConfigChange.Kind.EDITED)
+    return changes(name).filter(kind__in=kinds, revision__gte=Subquery(begun))
 
 
 def _given(wanted: Mapping[str, object]) -> dict[str, object]:

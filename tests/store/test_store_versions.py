@@ -119,6 +119,13 @@ def test_versions_of_a_deleted_namesake_are_not_its_versions(create: Create, ali
         services.breaker_restore(name="data_service", version=2, by=alice)
 
 
+def test_a_deleted_breaker_is_not_restored(create: Create, alice: Actor):
+    create()
+    services.breaker_delete(name="data_service", reason="", by=alice)
+    with pytest.raises(NotFound):
+        services.breaker_restore(name="data_service", version=1, by=alice)
+
+
 def test_a_restore_loses_the_race(create: Create, alice: Actor):
     create()
     edit(alice, failure_threshold=8)
