@@ -7,6 +7,7 @@ stack runs in one of a few long-lived threads, so that database connections can 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -21,8 +22,13 @@ from django.db import close_old_connections
 from django.http import HttpResponseBase
 from django.urls import set_script_prefix
 
-THREADS: Final = 8
+THREADS: Final = 4
 """Enough to answer while some wait for the database; each more is one more that takes turns with the event loop."""
+WRITERS: Final = 2
+"""What writes takes one lock in the database anyway: more would wait there, and with SQLite they would sleep."""
+TURN: Final = 0.001
+"""Seconds until a thread that computes lets another one go on; the event loop, with its reports, is one of them."""
+_READING: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 _BLOCKS: Final = 16
 """Pieces of a synchronous stream, of 64 KiB each where it is a file, that are read in one hop."""
 
@@ -32,9 +38,10 @@ Scope = dict[str, Any]
 class OneHopHandler(ASGIHandler):
     """Answers HTTP. A client that goes away is noticed when the answer is sent: a thread cannot be cancelled."""
 
-    def __init__(self, threads: int = THREADS) -> None:
+    def __init__(self, threads: int = THREADS, writers: int = WRITERS) -> None:
         self.load_middleware(is_async=False)  # not its parent's way, which would load it for the event loop
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="http")
+        self._writers = ThreadPoolExecutor(writers, thread_name_prefix="http-write")
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI callables of any server
         if scope["type"] != "http":
@@ -45,13 +52,11 @@ class OneHopHandler(ASGIHandler):
             return
         try:
             request, refusal = self.create_request(scope, body)
-            response = refusal if request is None else await self._hop(self._answer, scope, request)
+            pool = self._pool if scope["method"] in _READING else self._writers
+            response = refusal if request is None else await _hop(pool, self._answer, scope, request)
             await self._send(response, send)
         finally:
             body.close()
-
-    def _hop(self, function: Any, *arguments: Any) -> Any:
-        return sync_to_async(function, thread_sensitive=False, executor=self._pool)(*arguments)
 
     def _answer(self, scope: Scope, request: ASGIRequest) -> HttpResponseBase:
         """In a thread of the pool: all that Django does for one request, its signals included."""
@@ -80,11 +85,16 @@ class OneHopHandler(ASGIHandler):
 
     async def _pieces(self, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
         """The parts of a synchronous stream, many in one hop and never all of them in memory."""
-        while some := await self._hop(list, islice(parts, _BLOCKS)):
+        while some := await _hop(self._pool, list, islice(parts, _BLOCKS)):
             yield b"".join(some)
 
 
+def _hop(pool: ThreadPoolExecutor, function: Any, *arguments: Any) -> Any:
+    return sync_to_async(function, thread_sensitive=False, executor=pool)(*arguments)
+
+
 def application() -> OneHopHandler:
-    """Makes Django ready, then the handler."""
+    """Makes Django and this process's threads ready, then the handler."""
     django.setup(set_prefix=False)
+    sys.setswitchinterval(TURN)
     return OneHopHandler()

@@ -19,10 +19,11 @@ STATIC = Path(__file__).parents[2] / "static"
 
 @pytest.fixture
 async def handler(ground):
-    made = OneHopHandler(threads=1)
+    made = OneHopHandler(threads=1, writers=1)
     yield made
-    await made._hop(connections.close_all)  # the thread's own
-    made._pool.shutdown()
+    for pool in (made._pool, made._writers):
+        pool.submit(connections.close_all).result()  # the thread's own
+        pool.shutdown()
 
 
 def scope(path, method="GET", **headers):
