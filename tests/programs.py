@@ -25,8 +25,12 @@ class ServiceProcess:
         *,
         log: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        by_database: bool = False,
     ) -> None:
-        self.name, self._server = name, server
+        """``by_database``: linked by the server's database, whether the server runs or not."""
+        self.name, self._server, self._by_database = name, server, by_database
+        if server is not None and by_database:
+            environment = {**server.environment, **(environment or {})}
         self._log = (log or Path("/dev/null")).open("ab")
         self._process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "service_program.py")],
@@ -35,7 +39,9 @@ class ServiceProcess:
         )  # fmt: skip
 
     def __enter__(self) -> Self:
-        if self._server is not None:
+        if self._server is not None and self._by_database:
+            self.ask("connect_database", service=self.name)
+        elif self._server is not None:
             self.ask("connect", service=self.name, url=self._server.url, token=self._server.token)
         return self
 

@@ -58,6 +58,14 @@ def connect(**arguments: str) -> None:
     links.append(breakers.connect(**arguments))
 
 
+def connect_database(service: str) -> None:
+    """Straight to the database that the environment names."""
+    import django
+
+    django.setup()
+    links.append(breakers.connect_database(service=service))
+
+
 def close() -> None:
     links[-1].close()
 
@@ -129,8 +137,8 @@ def lose_the_name_server() -> None:
     socket.getaddrinfo = lambda *_, **__: time.sleep(60)  # type: ignore[assignment]  # nobody gets to see the answer
 
 
-COMMANDS = {f.__name__: f for f in (call, breaker, connect, close, status, state, config, metrics, counted, storm,
-                                    storming, fork, multiprocess, lose_the_name_server)}  # fmt: skip
+COMMANDS = {f.__name__: f for f in (call, breaker, connect, connect_database, close, status, state, config, metrics,
+                                    counted, storm, storming, fork, multiprocess, lose_the_name_server)}  # fmt: skip
 
 
 def main() -> None:

@@ -8,9 +8,11 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from importlib import metadata
 from multiprocessing import util as multiprocessing_util
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from breakers.core import registry as core
 from breakers.core.breaker import CircuitBreaker
@@ -24,10 +26,25 @@ __all__ = ["Link", "LinkStatus", "connect", "get_circuit_breaker"]
 
 DEFAULT_URL = "http://localhost:8012"
 
+
+class AnyLink(Protocol):
+    """A link of whatever kind, as this module ends it and takes it over a ``fork``."""
+
+    @property
+    def sync(self) -> Sync: ...
+    @property
+    def ended(self) -> bool: ...
+    def begin_close(self) -> None: ...
+    def finish_close(self, deadline: float) -> None: ...
+    def begin_anew(self) -> None: ...
+
+
+L = TypeVar("L", bound=AnyLink)
+
 _lock = threading.Lock()
-_links: weakref.WeakSet[Link] = weakref.WeakSet()
-_left: dict[str, Link] = {}
-"""The last link to each URL: what comes after it in this process goes on where it stopped."""
+_links: weakref.WeakSet[AnyLink] = weakref.WeakSet()
+_left: dict[str, AnyLink] = {}
+"""The last link to each place: what comes after it in this process goes on where it stopped."""
 _implicit: Link | None = None
 _decided = False
 """Whether this process has been linked, by whichever way: no implicit link starts any more."""
@@ -38,12 +55,22 @@ def connect(service: str | None = None, url: str | None = None, token: str | Non
 
     Takes the place of an implicit link. Never raises for a server that is away, wrong or unwilling: ``status()`` says.
     """
+    _leave_implicit()
+    return _open(service, url, token)
+
+
+def connect_otherwise(place: str, service: str | None, make: Callable[[Sync], L]) -> L:
+    """Links this process to ``place`` by what ``make`` gives, in the place of an implicit link."""
+    _leave_implicit()
+    return _keep(place, make(_sync(_name(service), place)))
+
+
+def _leave_implicit() -> None:
     global _decided, _implicit
     with _lock:
         implicit, _implicit, _decided = _implicit, None, True
     if implicit is not None:
         implicit.close()
-    return _open(service, url, token)
 
 
 def get_circuit_breaker(
@@ -71,23 +98,30 @@ def _connect_implicitly() -> None:
 def _open(service: str | None, url: str | None, token: str | None) -> Link:
     url = url or os.environ.get("CIRCUIT_BREAKER_SERVICE_URL") or DEFAULT_URL
     token = token or os.environ.get("CIRCUIT_BREAKER_SERVICE_TOKEN")
-    sync = _sync(service or os.environ.get("CIRCUIT_BREAKER_SERVICE_NAME") or _program(), url)
+    sync = _sync(_name(service), url)
     cache = DesiredCache.configured()
     if cache is not None:
         sync.seed(cache.read())
-    link = Link(sync, url=url, token=token, cache=cache)
-    _left[url] = link
+    return _keep(url, Link(sync, url=url, token=token, cache=cache))
+
+
+def _keep(place: str, link: L) -> L:
+    _left[place] = link
     _links.add(link)
     return link
 
 
-def _sync(service: str, url: str) -> Sync:
-    """One that goes on where an ended link to ``url`` stopped; beside one that runs, it counts from now."""
-    last = _left.get(url)
+def _sync(service: str, place: str) -> Sync:
+    """One that goes on where an ended link to ``place`` stopped; beside one that runs, it counts from now."""
+    last = _left.get(place)
     if last is not None and last.ended:
         last.sync.reopen(service)
         return last.sync
     return Sync(core.registry, service=service, library=_library(), from_now=last is not None)
+
+
+def _name(service: str | None) -> str:
+    return service or os.environ.get("CIRCUIT_BREAKER_SERVICE_NAME") or _program()
 
 
 def _program() -> str:

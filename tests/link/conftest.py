@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.programs import ServiceProcess
 from tests.servers import ServerProcess
 
 Start = Callable[..., ServiceProcess]
+_NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +31,21 @@ def own_server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture
-def start_service(tmp_path: Path) -> Iterator[Start]:
-    """``start_service(server, "name")``: a linked service process."""
+def fresh() -> str:
+    """The name of a breaker that no other test has."""
+    return f"fresh_{next(_NUMBERS)}"
+
+
+@pytest.fixture
+def start_service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
+    """``start_service(server, "name")``: a linked service process; by the database with the parameter "database"."""
+    by_database = getattr(request, "param", "websocket") == "database"
     with ExitStack() as stack:
 
         def start(server: ServerProcess, name: str = "trading_service") -> ServiceProcess:
-            service = stack.enter_context(ServiceProcess(server, name, log=tmp_path / f"{name}.log"))
+            service = stack.enter_context(
+                ServiceProcess(server, name, log=tmp_path / f"{name}.log", by_database=by_database)
+            )
             return service.linked()
 
         yield start

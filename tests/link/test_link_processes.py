@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.programs import ServiceProcess
 from tests.servers import ServerProcess, eventually
 
 Start = Callable[..., ServiceProcess]
+both_ways = pytest.mark.parametrize("start_service", ["websocket", "database"], indirect=True)
+"""What holds for a link to the server holds for one to its database."""
 
 
 def row(server: ServerProcess, name: str) -> Any:
@@ -54,17 +58,25 @@ def test_a_breaker_is_registered_with_the_config_it_has_in_code(
     assert found["services"] == ["trading_service"]
 
 
-def test_an_edit_changes_the_behaviour_of_a_running_process_within_a_second(
-    shared_server: ServerProcess, start_service: Start
+@both_ways
+def test_an_edit_changes_the_behaviour_of_a_running_process_at_once(
+    shared_server: ServerProcess, start_service: Start, fresh: str
 ) -> None:
     service = start_service(shared_server)
-    service.ask("breaker", name="edited", failure_threshold=50)
-    eventually(lambda: row(shared_server, "edited"))
-    edit(shared_server, "edited", failure_threshold=2)
-    eventually(lambda: service.ask("config", name="edited")["failure_threshold"] == 2, within=1.0)
-    service.ask("call", name="edited", times=2)
-    assert service.ask("state", name="edited") == "open"
-    eventually(lambda: row(shared_server, "edited")["applied"] == {"on": 1, "of": 1})
+    service.ask("breaker", name=fresh, failure_threshold=50)
+    eventually(lambda: row(shared_server, fresh))
+    edit(shared_server, fresh, failure_threshold=2)
+    eventually(lambda: service.ask("config", name=fresh)["failure_threshold"] == 2, within=5.0)
+    service.ask("call", name=fresh, times=2)
+    assert service.ask("state", name=fresh) == "open"
+    recorded(shared_server, fresh, 1)
+
+
+def test_who_applied_an_edit_is_known(shared_server: ServerProcess, start_service: Start) -> None:
+    start_service(shared_server).ask("breaker", name="confirmed", failure_threshold=50)
+    eventually(lambda: row(shared_server, "confirmed"))
+    edit(shared_server, "confirmed", failure_threshold=2)  # by a hint: looking without one takes two seconds
+    eventually(lambda: row(shared_server, "confirmed")["applied"] == {"on": 1, "of": 1}, within=1.5)
 
 
 def test_an_edit_by_another_process_is_found_without_a_hint(shared_server: ServerProcess, start_service: Start) -> None:
@@ -82,45 +94,52 @@ def test_an_edit_by_another_process_is_found_without_a_hint(shared_server: Serve
     eventually(lambda: service.ask("config", name="edited_elsewhere")["failure_threshold"] == 9, within=5.0)
 
 
-def test_a_reset_is_carried_out_once_in_each_process(shared_server: ServerProcess, start_service: Start) -> None:
+@both_ways
+def test_a_reset_is_carried_out_once_in_each_process(
+    shared_server: ServerProcess, start_service: Start, fresh: str
+) -> None:
     services = [start_service(shared_server, f"service_{number}") for number in range(2)]
     for service in services:
-        service.ask("breaker", name="reset_everywhere", failure_threshold=1)
-        service.ask("call", name="reset_everywhere", times=1)
-    recorded(shared_server, "reset_everywhere", 2)
-    status, answer = shared_server.request("POST", "/circuit-breakers/reset_everywhere/reset", {"reason": "repaired"})
+        service.ask("breaker", name=fresh, failure_threshold=1)
+        service.ask("call", name=fresh, times=1)
+    recorded(shared_server, fresh, 2)
+    status, answer = shared_server.request("POST", f"/circuit-breakers/{fresh}/reset", {"reason": "repaired"})
     assert status == 200, answer
     for service in services:
-        eventually(lambda service=service: service.ask("state", name="reset_everywhere") == "closed", within=2.0)
-        service.ask("call", name="reset_everywhere", times=1)  # a second reset would close it again
-    reasons = [change["reason"] for change in recorded(shared_server, "reset_everywhere", 6)]
+        eventually(lambda service=service: service.ask("state", name=fresh) == "closed", within=5.0)
+        service.ask("call", name=fresh, times=1)  # a second reset would close it again
+    reasons = [change["reason"] for change in recorded(shared_server, fresh, 6)]
     assert sorted(reasons) == ["consecutive_failures"] * 4 + ["reset"] * 2
-    assert [service.ask("state", name="reset_everywhere") for service in services] == ["open", "open"]
+    assert [service.ask("state", name=fresh) for service in services] == ["open", "open"]
 
 
+@both_ways
 def test_an_override_reaches_the_process_and_is_lifted_again(
-    shared_server: ServerProcess, start_service: Start
+    shared_server: ServerProcess, start_service: Start, fresh: str
 ) -> None:
     service = start_service(shared_server)
-    service.ask("breaker", name="forced")
-    eventually(lambda: row(shared_server, "forced"))
+    service.ask("breaker", name=fresh)
+    eventually(lambda: row(shared_server, fresh))
     order = {"override": "forced_open", "reason": "INC-1", "expires_in": 900.0}
-    assert shared_server.request("PUT", "/circuit-breakers/forced/override", order)[0] == 200
-    eventually(lambda: service.ask("metrics", name="forced")["override"] == "forced_open", within=2.0)
-    assert service.ask("call", name="forced", times=1, ok=True) == {"rejected": 1}
-    assert shared_server.request("DELETE", "/circuit-breakers/forced/override")[0] in (200, 204)
-    eventually(lambda: service.ask("call", name="forced", times=1, ok=True) == {"succeeded": 1}, within=2.0)
+    assert shared_server.request("PUT", f"/circuit-breakers/{fresh}/override", order)[0] == 200
+    eventually(lambda: service.ask("metrics", name=fresh)["override"] == "forced_open", within=5.0)
+    assert service.ask("call", name=fresh, times=1, ok=True) == {"rejected": 1}
+    assert shared_server.request("DELETE", f"/circuit-breakers/{fresh}/override")[0] in (200, 204)
+    eventually(lambda: service.ask("call", name=fresh, times=1, ok=True) == {"succeeded": 1}, within=5.0)
 
 
-def test_a_deleted_config_returns_the_process_to_its_code(shared_server: ServerProcess, start_service: Start) -> None:
+@both_ways
+def test_a_deleted_config_returns_the_process_to_its_code(
+    shared_server: ServerProcess, start_service: Start, fresh: str
+) -> None:
     service = start_service(shared_server)
-    service.ask("breaker", name="deleted", failure_threshold=8)
-    eventually(lambda: row(shared_server, "deleted"))
-    edit(shared_server, "deleted", failure_threshold=3)
-    eventually(lambda: service.ask("config", name="deleted")["failure_threshold"] == 3)
-    assert shared_server.request("DELETE", "/circuit-breakers/deleted")[0] == 204
-    eventually(lambda: service.ask("config", name="deleted")["failure_threshold"] == 8)
-    again = eventually(lambda: row(shared_server, "deleted"), what="the name is registered again")
+    service.ask("breaker", name=fresh, failure_threshold=8)
+    eventually(lambda: row(shared_server, fresh))
+    edit(shared_server, fresh, failure_threshold=3)
+    eventually(lambda: service.ask("config", name=fresh)["failure_threshold"] == 3)
+    assert shared_server.request("DELETE", f"/circuit-breakers/{fresh}")[0] == 204
+    eventually(lambda: service.ask("config", name=fresh)["failure_threshold"] == 8)
+    again = eventually(lambda: row(shared_server, fresh), what="the name is registered again")
     assert again["config"]["failure_threshold"] == 8
 
 
