@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Literal, TypedDict
 
-from breakers.fleet import Row, Troubles, fleet, iso
+from breakers.fleet import Drops, Row, Troubles, fleet, iso
 
+HALF_OPEN_LONG = timedelta(minutes=5)
+EXPIRY_NEAR = timedelta(minutes=5)
 Level = Literal["error", "warning"]
 
 
 class Alert(TypedDict):
-    """``since`` ISO 8601 in UTC; ``link`` the page that shows more, relative to the server."""
+    """``since`` ISO 8601 in UTC; ``link`` the page that shows more, relative to the server.
+
+    ``name`` is the breaker's; of ``reports_dropped`` the service's.
+    """
 
     level: Level
     name: str
@@ -24,24 +30,26 @@ class Alert(TypedDict):
 
 def alerts() -> list[Alert]:
     """Errors first, then by name. O(breakers + instances)."""
-    found = [alert for row in fleet.rows() for alert in _alerts(row, fleet.troubles(row["name"]))]
+    now = fleet.now()
+    found = [alert for row in fleet.rows() for alert in _alerts(row, fleet.troubles(row["name"]), now)]
+    found += map(_of_drops, fleet.drops())
     return sorted(found, key=lambda alert: (alert["level"] != "error", alert["name"]))
 
 
-def _alerts(row: Row, troubles: Troubles | None) -> Iterator[Alert]:
-    yield from _of_state(row)
-    yield from _of_override(row)
+def _alerts(row: Row, troubles: Troubles | None, now: datetime) -> Iterator[Alert]:
+    yield from _of_state(row, now)
+    yield from _of_override(row, now)
     if troubles is not None:
         yield from _of_instances(row, troubles)
 
 
-def _of_state(row: Row) -> Iterator[Alert]:
+def _of_state(row: Row, now: datetime) -> Iterator[Alert]:
     if row["state"] == "open" and row["ready_to_probe"]:
         yield _alert("warning", row, "ready_to_probe", "Ready to probe, waiting for a call", row["retry_at"])
     elif row["state"] == "open":
         yield _alert("error", row, "open", f"Open {_share(row, 'open')}", row["since"])
     elif row["state"] == "half_open":
-        yield _alert("warning", row, "half_open", f"Half-open {_share(row, 'half_open')}", row["since"])
+        yield _alert("warning", row, "half_open", f"{_half_open(row, now)} {_share(row, 'half_open')}", row["since"])
 
 
 def _share(row: Row, state: Literal["open", "half_open"]) -> str:
@@ -50,11 +58,40 @@ def _share(row: Row, state: Literal["open", "half_open"]) -> str:
     return f"on {instances[state]} of {live} instances" if live else "when last heard of"
 
 
-def _of_override(row: Row) -> Iterator[Alert]:
+def _half_open(row: Row, now: datetime) -> str:
+    """One kind of alert, whose words change: probes that neither close nor re-open are worth a second look."""
+    return "Half-open for long, too few probes come," if _age(row["since"], now) >= HALF_OPEN_LONG else "Half-open"
+
+
+def _age(moment: str | None, now: datetime) -> timedelta:
+    return timedelta(0) if moment is None else now - datetime.fromisoformat(moment)
+
+
+def _of_override(row: Row, now: datetime) -> Iterator[Alert]:
     override = row["override"]
-    if override is not None and override["override"] == "forced_open":
-        why = f": {override['reason']}" if override["reason"] else ""
-        yield _alert("warning", row, "forced_open", f"Forced open by {override['by']}{why}", None)
+    if override is None:
+        return
+    what = override["override"].replace("_", " ").capitalize()
+    why = f": {override['reason']}" if override["reason"] else ""
+    if override["override"] == "forced_open":
+        yield _alert("warning", row, "forced_open", f"{what} by {override['by']}{why}", None)
+    if override["expires_at"] is not None and -_age(override["expires_at"], now) <= EXPIRY_NEAR:
+        ends = datetime.fromisoformat(override["expires_at"])
+        message = f"{what} by {override['by']} ends at {ends:%H:%M:%S} UTC{why}"
+        yield _alert("warning", row, "override_expiring", message, iso(ends - EXPIRY_NEAR))
+
+
+def _of_drops(drops: Drops) -> Alert:
+    whose = "1 instance" if drops.instances == 1 else f"{drops.instances} instances"
+    return Alert(
+        level="warning",
+        name=drops.service,
+        kind="reports_dropped",
+        message=f"{drops.count} transitions of {whose} were never reported: the history has gaps",
+        since=iso(drops.since),
+        cause=None,
+        link="/dashboard/instances",
+    )
 
 
 def _of_instances(row: Row, troubles: Troubles) -> Iterator[Alert]:

@@ -6,9 +6,9 @@ from .events import Event, Progress, iso
 from .fleet import Fleet
 from .picture import Counted, Picture
 from .summary import Summary
-from .troubles import Troubles
+from .troubles import Drops, Troubles
 from .view import Row
 
-__all__ = ["Counted", "Event", "Fleet", "Picture", "Progress", "Row", "Summary", "Troubles", "fleet", "iso"]
+__all__ = ["Counted", "Drops", "Event", "Fleet", "Picture", "Progress", "Row", "Summary", "Troubles", "fleet", "iso"]
 
 fleet = Fleet()

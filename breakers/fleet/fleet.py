@@ -25,7 +25,7 @@ from .past import Past, recall_since, since_when
 from .picture import Counted, Picture
 from .rows import derive_instance, derive_instance_rows, derive_row
 from .summary import Summary, derive_metrics, derive_summary
-from .troubles import Troubles, derive_troubles
+from .troubles import FLAPPING_SPAN, Drops, Troubles, derive_drops, derive_troubles
 from .view import BreakerView, Row
 
 RECENT_EVENTS = 200
@@ -92,7 +92,7 @@ class Fleet:
         if current <= self._wanted.revision:
             return  # another thread was faster
         if not self._recalled:
-            self._recall(Past.read())
+            self._recall(Past.read(since=self._clock() - FLAPPING_SPAN))
         told = self._wanted.revision
         self.apply_desired(selectors.desired_state())
         if 0 <= told < self._wanted.revision:
@@ -267,6 +267,15 @@ class Fleet:
         with self._lock:
             view = self._known(name)
             return None if view is None else derive_troubles(view, self._clock())
+
+    def drops(self) -> list[Drops]:
+        """The services whose history has gaps that are new."""
+        with self._lock:
+            return derive_drops(self._ledger.instances.values(), self._clock())
+
+    def now(self) -> datetime:
+        """By the clock that all of this is derived with."""
+        return self._clock()
 
     def picture(self) -> Picture:
         """All that can be counted, at one moment."""

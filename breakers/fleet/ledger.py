@@ -165,7 +165,8 @@ class Ledger:
         first = facts.reported_at is None
         facts.reported_at = facts.reported_at or at
         starting = first or at - facts.reported_at <= SETTLED_AFTER
-        facts.dropped = max(facts.dropped, report.dropped)
+        if report.dropped > facts.dropped:
+            facts.dropped, facts.dropped_at = report.dropped, at
         for transition in report.transitions:
             self._take_transition(facts, transition, at, report.now)
         for status in report.breakers:

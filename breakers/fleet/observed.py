@@ -140,6 +140,9 @@ class InstanceFacts:
     """First report of this connection."""
     revision: int = 0
     dropped: int = 0
+    """Transitions that it could not keep until they were reported, since it began."""
+    dropped_at: datetime | None = None
+    """When it last told of more of them."""
     breakers: dict[str, Observation] = field(default_factory=dict)
     refusals: dict[str, Refusal] = field(default_factory=dict)
     unpersisted: bool = False

@@ -9,12 +9,14 @@ from uuid import UUID
 
 from breakers import selectors
 from breakers.core.states import CircuitBreakerState
-from breakers.models import InstanceRecord, LastCause, LatestState
+from breakers.models import InstanceRecord, LastCause, LatestState, StateChange
 
 from .ledger import Ledger
 from .observed import InstanceFacts
 from .view import SEVERITY, BreakerView
 
+RECENT = 5000
+"""Transitions of the last minutes that are read at most: with more, who flaps is known from the rest."""
 States = Mapping[UUID, CircuitBreakerState]
 
 
@@ -26,10 +28,16 @@ class Past:
     latest: dict[str, list[LatestState]]
     causes: dict[CircuitBreakerState, dict[str, LastCause]]
     transitions: dict[tuple[str, str, str, str], int]
+    recent: Mapping[str, Sequence[StateChange]]
 
     @classmethod
-    def read(cls) -> Past:
+    def read(cls, *, since: datetime) -> Past:
+        """``since``: how far back openings are counted."""
+        recent: dict[str, list[StateChange]] = {}
+        for change in selectors.history(since=since)[:RECENT]:
+            recent.setdefault(change.breaker, []).append(change)
         return cls(
+            recent={name: changes[::-1] for name, changes in recent.items()},
             instances=selectors.instances_observed(),
             latest=selectors.latest_states(),
             causes={state: selectors.last_causes(state) for state in CircuitBreakerState},
@@ -46,11 +54,31 @@ class Past:
         for name, latest in self.latest.items():
             for last_state in latest:
                 _move(ledger, name, last_state)
+        for name, changes in self.recent.items():
+            there = [each for each in self.latest.get(name, ()) if _is_there(ledger.instances.get(each.instance))]
+            ledger.view(name).openings.extend(openings(changes, there))
         known: dict[str, list[InstanceFacts]] = {name: [] for name in ledger.views}
         for facts in ledger.instances.values():
             for name in facts.breakers:
                 known[name].append(facts)
         return {name: _restate(ledger.views[name], found) for name, found in known.items()}
+
+
+def _is_there(facts: InstanceFacts | None) -> bool:
+    return facts is not None and facts.gone_at is None
+
+
+def openings(changes: Sequence[StateChange], latest: Sequence[LatestState]) -> list[datetime]:
+    """When the worst state went from CLOSED to OPEN in the course of these changes, oldest first."""
+    now = {each.instance: each.to_state for each in latest}
+    now |= {change.instance: CircuitBreakerState(change.from_state) for change in reversed(changes)}
+    found = []
+    for change in changes:
+        before = _worst(now)
+        now[change.instance] = CircuitBreakerState(change.to_state)
+        if before is CircuitBreakerState.CLOSED and _worst(now) is CircuitBreakerState.OPEN:
+            found.append(change.at)
+    return found
 
 
 def since_when(states: Mapping[str, States]) -> dict[str, datetime | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,6 +27,30 @@ class Troubles:
     """Why instances could not take the config, each reason once."""
     openings: tuple[datetime, ...]
     """Of the last 10 minutes, from CLOSED; none unless they are so many that the breaker flaps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drops:
+    """``count`` transitions that instances of one service could not report, as told within the last 10 minutes."""
+
+    service: str
+    instances: int
+    count: int
+    since: datetime
+
+
+def derive_drops(instances: Iterable[InstanceFacts], now: datetime) -> list[Drops]:
+    """By service. O(instances)."""
+    found: dict[str, list[InstanceFacts]] = {}
+    for facts in instances:
+        if facts.dropped_at is not None and now - facts.dropped_at <= FLAPPING_SPAN:
+            found.setdefault(facts.identity.service, []).append(facts)
+    return [_drops(service, found[service]) for service in sorted(found)]
+
+
+def _drops(service: str, dropping: list[InstanceFacts]) -> Drops:
+    since = min(facts.dropped_at for facts in dropping if facts.dropped_at is not None)
+    return Drops(service, len(dropping), sum(facts.dropped for facts in dropping), since)
 
 
 def derive_troubles(view: BreakerView, now: datetime) -> Troubles:

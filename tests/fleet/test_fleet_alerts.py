@@ -125,3 +125,41 @@ def test_errors_come_first_then_names(scene, firing):
     one = scene.link()
     one.tell("a", "half_open").tell("z", "open").tell("bank-api", "open")
     assert [alert["name"] for alert in breakers.alerts.alerts()] == ["bank-api", "z", "a"]
+
+
+def test_half_open_for_long_says_so_and_stays_one_alert(scene, firing):
+    one = scene.link().tell(state="half_open")
+    assert breakers.alerts.alerts()[0]["message"] == "Half-open on 1 of 1 instances"
+    scene.wait(300, heartbeats=(one,))
+    (alert,) = breakers.alerts.alerts()
+    assert alert["kind"] == "half_open"
+    assert alert["message"] == "Half-open for long, too few probes come, on 1 of 1 instances"
+
+
+@pytest.mark.parametrize("override", Override)
+def test_an_override_about_to_expire_is_a_warning(scene, firing, override):
+    scene.force(override, seconds=600)
+    others = [alert for alert in firing() if alert[1] == "forced_open"]
+    assert firing() == others
+    scene.wait(299)
+    assert firing() == others
+    scene.wait(1)
+    alert = breakers.alerts.alerts()[-1]
+    assert (alert["kind"], alert["since"]) == ("override_expiring", iso(scene.now))
+    assert alert["message"].endswith("by user:alice ends at 12:10:00 UTC: INC-1")
+    scene.wait(300)
+    assert firing() == []
+
+
+def test_dropped_reports_are_a_warning_for_ten_minutes_by_service(scene, firing):
+    one, two = scene.link("trading_service").tell(), scene.link("trading_service").tell()
+    told = iso(scene.now)
+    one.send(dropped=3)
+    two.send(dropped=4)
+    scene.wait(60, heartbeats=(one, two))
+    (alert,) = breakers.alerts.alerts()
+    assert (alert["level"], alert["name"], alert["kind"]) == ("warning", "trading_service", "reports_dropped")
+    assert (alert["since"], alert["link"]) == (told, "/dashboard/instances")
+    assert alert["message"] == "7 transitions of 2 instances were never reported: the history has gaps"
+    scene.wait(541, heartbeats=(one, two))
+    assert firing() == []

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from breakers import services
+from breakers import alerts, services
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.states import CircuitBreakerState, Override
 from breakers.core.wire import TransitionReport
@@ -193,3 +193,30 @@ def test_the_first_look_counts_the_transitions_of_before(live):
 def test_since_without_history_is_when_the_breaker_was_made(live):
     record = live.fleet.record("bank-api")
     assert live.row()["since"] == iso(record.created_at)
+
+
+def test_what_flapped_before_the_restart_flaps_after_it(live, monkeypatch):
+    monkeypatch.setattr(alerts, "fleet", live.fleet)
+    one, two = live.link().tell(), live.link().tell()
+    begun = None
+    for number in range(3):
+        live.wait(60, heartbeats=(one, two))
+        opened(live, one)
+        begun = begun or iso(live.now)
+        if number == 1:
+            opened(live, two)  # beside an open one: the breaker as a whole opens once
+        for linked in (one, two) if number == 1 else (one,):
+            linked.move("closed")
+            report = TransitionReport(
+                linked.sequence, "bank-api", CircuitBreakerState.OPEN, CircuitBreakerState.CLOSED, "reset", "by hand",
+                live.now.timestamp() + 1, epoch=2,
+            )  # fmt: skip
+            services.transitions_record(batch=[(linked.identity, report)])
+    persist(live)
+    restart(live)
+    monkeypatch.setattr(alerts, "fleet", live.fleet)
+    found = [alert for alert in alerts.alerts() if alert["kind"] == "flapping"]
+    assert [(alert["message"], alert["since"]) for alert in found] == [("Flapping: opened 3 times in 10 min", begun)]
+    restart(live, after=600)
+    monkeypatch.setattr(alerts, "fleet", live.fleet)
+    assert "flapping" not in [alert["kind"] for alert in alerts.alerts()]
