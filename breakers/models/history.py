@@ -40,6 +40,7 @@ class StateChange(models.Model):
         indexes = (
             models.Index(fields=["breaker", "-at"], name="statechange_breaker_at"),
             models.Index(fields=["-at"], name="statechange_at"),
+            models.Index(fields=["instance", "-at"], name="statechange_instance_at"),
         )
 
     def __str__(self) -> str:
