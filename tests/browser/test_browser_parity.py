@@ -135,7 +135,7 @@ def test_the_snapshot_changes_nothing_of_what_was_served(
     page.wait_for_selector('#rest [data-name="parity.closed"]')
     script = """() => [...document.querySelectorAll('.rows .row, .group, #verdict')].map((shown) => {
       const node = shown.cloneNode(true);
-      const moving = '.c-age, .c-calls, .c-rejected, .c-spark, .c-rate, #verdict-detail';
+      const moving = '.c-age, .c-calls, .c-rejected, .c-spark, .c-rate, #verdict-detail, .pulse';
       for (const cell of node.querySelectorAll(moving)) cell.remove();
       return node.outerHTML.replace(/\\s+/g, ' ');
     })"""

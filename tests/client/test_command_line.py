@@ -162,6 +162,8 @@ def run(control_plane: ServerProcess, *arguments: str) -> subprocess.Popen[str]:
         [sys.executable, "-X", "dev", "-m", "breakers", *arguments],
         cwd=ROOT, env={**clean_environment(), **known}, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # a shell that runs the tests in the background lets its children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
