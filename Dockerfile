@@ -32,4 +32,4 @@ EXPOSE 8012
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8012/health', timeout=4)"]
 # Migrations are a command of their own, run once before new servers start: python manage.py migrate
-CMD ["daphne", "-b", "0.0.0.0", "-p", "8012", "tradpal_cb.asgi:application"]
+CMD ["python", "manage.py", "serve", "--bind", "0.0.0.0", "--port", "8012"]

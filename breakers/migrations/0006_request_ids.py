@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='configchange',
             name='request_id',
-            field=models.CharField(blank=True, default='', help_text='As its answer and the log.', max_length=64),
+            field=models.CharField(blank=True, db_default='', default='', help_text='As its answer and the log.', max_length=64),
         ),
     ]

@@ -70,7 +70,10 @@ class ConfigChange(models.Model):
     revision = models.PositiveBigIntegerField(unique=True)
     command_id = models.UUIDField(null=True, unique=True, help_text="Of a reset: what instances confirm.")
     instance = models.UUIDField(null=True, help_text="Of a reset of one instance.")
-    request_id = models.CharField(max_length=LONGEST, blank=True, default="", help_text="As its answer and the log.")
+    # the database's own default too: while servers are replaced one by one, an older one still writes rows without it
+    request_id = models.CharField(
+        max_length=LONGEST, blank=True, default="", db_default="", help_text="As its answer and the log."
+    )
 
     class Meta:
         ordering = ("-revision",)
