@@ -51,7 +51,7 @@ urlpatterns = [
     path("circuit-breakers/<breaker:name>/restore", versions.RestoreView.as_view(), name="restore"),
     path("circuit-breakers/<breaker:name>/copy", versions.CopyView.as_view(), name="copy"),
     re_path(
-        r"^(?:circuit-breakers|configs|health|metrics|alerts|schema|docs|(?:history|changes)\..*)(?:/.*)?$",
+        r"^(?:circuit-breakers|configs|health|metrics|alerts|schema|docs|(?:history|changes)\..*)(?:/[\s\S]*)?\Z",
         views.Missing.as_view(),
         name="missing",
     ),

@@ -121,3 +121,9 @@ def test_options_names_the_methods(api, bank_api):
     answer = api.options("/circuit-breakers/bank-api/config")
     assert answer.status_code == 200
     assert {"GET", "PUT", "PATCH"} <= set(answer["Allow"].replace(" ", "").split(","))
+
+
+@pytest.mark.parametrize("path", ["/circuit-breakers/%0A", "/circuit-breakers/a%0Ab/metrics", "/circuit-breakers/a%0A"])
+def test_an_address_with_a_line_break_is_missing_in_our_shape_too(api, path):
+    answer = api.get(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
