@@ -110,7 +110,7 @@ CHANNEL_LAYERS = {
 }
 
 # --- people and keys ---------------------------------------------------------------------------------------------
-LOGIN_URL = "admin:login"
+LOGIN_URL = "dashboard:login"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
