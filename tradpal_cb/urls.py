@@ -5,9 +5,6 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from breakers import metrics
-
-metrics.register()  # here and not when the app is ready: a service that has the app tells of its own breakers only
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("", include("dashboard.urls")),

@@ -21,6 +21,7 @@ from breakers import selectors
 from breakers.alerts import alerts
 from breakers.core.states import Override
 from breakers.fleet import Row, fleet
+from breakers.metrics import exposition
 
 from .base import FleetView, asked, config_of, paged, record_of, row_of, versioned
 from .serializers import ChangeOutput, ChangesQuery, HistoryQuery, TransitionOutput
@@ -122,7 +123,9 @@ class MetricsView(FleetView):
             logger.warning("Metrics are told as last known: the database does not answer")
 
     def get(self, request: Request) -> HttpResponse:
+        """The fleet's lines, then Django's own."""
         exported: HttpResponse = ExportToDjangoView(request)
+        exported.content = exposition.text() + exported.content
         return exported
 
 

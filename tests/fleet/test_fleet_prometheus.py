@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from breakers.core.latency import LatencyHistogram
-from breakers.metrics import FleetCollector
+from breakers.metrics import Exposition
 
 
 @pytest.fixture
 def scrape(scene):
-    registry = CollectorRegistry()
-    registry.register(FleetCollector(scene.fleet))
+    exposition = Exposition(scene.fleet)
 
     def samples():
-        families = text_string_to_metric_families(generate_latest(registry).decode())
+        families = text_string_to_metric_families(exposition.text().decode())
         return {(s.name, *sorted(s.labels.items())): s.value for family in families for s in family.samples}
 
     return samples
@@ -118,3 +118,23 @@ def test_no_instance_is_a_label(scene, scrape):
 def test_the_version_of_the_config_is_told(scene, scrape):
     scene.want("bank-api", version=17)
     assert scrape()["circuit_breaker_config_version", ("name", "bank-api")] == 17
+
+
+def test_the_text_is_as_prometheus_own_writer_would_have_it(scene):
+    """Each family once, with help, type and every sample of its own; reasons stay inside their label."""
+    scene.want("other")
+    scene.link().tell(add={"successes": 4, "rejected": 2})
+    event = {"kind": "transition", "name": "bank-api", "from_state": "closed", "to_state": "open"}
+    scene.fleet.record_event({**event, "reason": 'a "quoted"\\ one\n# TYPE x gauge'})
+    text = Exposition(scene.fleet).text().decode()
+    families = list(text_string_to_metric_families(text))
+    assert len({family.name for family in families}) == len(families) == text.count("\n# TYPE ") == 10
+    assert all(family.documentation and family.type in ("counter", "gauge", "histogram") for family in families)
+    registry = CollectorRegistry()
+    registry.register(type("Families", (Collector,), {"collect": lambda self: families})())
+    again = list(text_string_to_metric_families(generate_latest(registry).decode()))
+    assert [(f.name, f.type, f.documentation, f.samples) for f in again] == [
+        (f.name, f.type, f.documentation, f.samples) for f in families
+    ]
+    reasons = [s.labels["reason"] for f in families for s in f.samples if "reason" in s.labels]
+    assert reasons == ['a "quoted"\\ one\n# TYPE x gauge']
