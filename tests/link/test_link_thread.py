@@ -236,6 +236,18 @@ async def test_what_was_not_acknowledged_comes_again_after_a_reconnection(
     assert "1012: the server restarts" in (service.link.status().last_error or "")
 
 
+async def test_who_has_said_its_news_sleeps_until_there_is_more(plane: ControlPlane, service: Service) -> None:
+    visit = await plane.visit()
+    await visit.welcome()
+    service.flap(4)
+    while service.link.status().queued:
+        report = await visit.hear_report(lambda report: report.transitions)
+        await visit.say(Ack(id=report.id, sequence=report.transitions[-1].sequence))
+        await soon(lambda at=report.transitions[-1].sequence: service.link.status().queued == 4 - at)
+    await soon(lambda: service.link.status().queued == 0)
+    await soon(lambda: not service.link._wake.is_set())  # set, it would look for news thirty times a second
+
+
 @pytest.mark.parametrize(("code", "longest"), [(1012, 2.0), (1013, 0.5)])
 async def test_a_restart_spreads_those_who_come_back(
     plane: ControlPlane, service: Service, monkeypatch: pytest.MonkeyPatch, code: int, longest: float
