@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from django.core.management import call_command
@@ -13,6 +15,7 @@ from breakers.api.openapi.operations import OPERATIONS
 from breakers.core.config import BREAKER_FIELDS, HTTP_FIELDS
 
 pytestmark = pytest.mark.django_db
+ROOT = Path(__file__).parents[2]
 FIELDS = {name: bounds for name, bounds in {**BREAKER_FIELDS, **HTTP_FIELDS}.items() if name != "name"}
 VALUES = [
     0,
@@ -119,3 +122,11 @@ def test_the_page_sends_who_is_nobody_to_sign_in():
 def test_both_are_public_where_reading_is(settings):
     settings.CIRCUIT_BREAKER_PUBLIC_READ = True
     assert APIClient().get("/schema").status_code == APIClient().get("/docs").status_code == 200
+
+
+def test_the_page_about_the_api_knows_every_kind_of_alert():
+    source, page = (ROOT / "breakers/alerts.py").read_text(), (ROOT / "docs/api.md").read_text()
+    kinds = set(re.findall(r'_alert\("\w+", row, "(\w+)"', source)) | set(re.findall(r'kind="(\w+)"', source))
+    told = page.partition("## Alerts")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)) == kinds
+    assert len(kinds) == 9
