@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from dataclasses import replace
 
 import pytest
 
 from breakers.core.config import CircuitBreakerConfig
+from breakers.core.deadlines import DeadlineQueue, queue_for
 from breakers.core.errors import CircuitBreakerOpenError
-from breakers.core.latency import BOUNDS
+from breakers.core.latency import BOUNDS, LatencyHistogram
 from breakers.core.machine import Machine
-from breakers.core.states import CircuitBreakerState, Outcome, Permit, Reason
+from breakers.core.states import CircuitBreakerState, Outcome, Override, Permit, Reason
 from breakers.core.windows import Tally, TimeWindow
+from breakers.core.wrapping import is_coroutine_function
+from breakers.testing import FakeClock
 
 CLOSED, OPEN, HALF_OPEN = CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN, CircuitBreakerState.HALF_OPEN
 
@@ -215,3 +220,219 @@ def test_a_listener_that_stops_the_program_does_not_silence_the_next_change(make
         breaker.call_sync(int, "no number")
     breaker.reset()
     assert heard[-1].reason is Reason.RESET
+
+
+# -- orders ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_override_has_the_reason_that_was_given_and_none_by_itself(make) -> None:
+    breaker = make()
+    orders = (
+        breaker.force_open,
+        breaker.force_closed,
+        lambda **reason: breaker.set_fleet_override(Override.FORCED_OPEN, **reason),
+    )
+    seen = breaker.snapshot()
+    assert (seen.override_origin, seen.override_reason, seen.state_age) == (None, "", 0.0)
+    for order in orders:
+        order()
+        assert breaker.snapshot().override_reason == ""
+        order(reason="INC-1")
+        assert breaker.snapshot().override_reason == "INC-1"
+
+
+def test_an_override_may_last_less_than_a_second(make, clock) -> None:
+    breaker = make()
+    breaker.force_open(expires_in=0.5)
+    clock.advance(0.5)
+    assert breaker.get_metrics()["override"] is None
+
+
+def test_without_a_config_of_the_fleets_there_is_no_version_of_it(make) -> None:
+    breaker = make()
+    breaker.apply_fleet_config(None, 7)
+    assert breaker.config_version is None
+
+
+# -- latency ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_the_last_and_an_empty_bucket_travel() -> None:
+    assert LatencyHistogram.from_counts({0: 1, 3: 0, len(BOUNDS): 2}).to_counts() == {0: 1, len(BOUNDS): 2}
+
+
+# -- deadlines -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_strike_meets_only_those_whose_time_has_come() -> None:
+    loop = asyncio.get_running_loop()
+    queue, forever = DeadlineQueue(loop, 1000.0, False), asyncio.Event()
+    old, young = loop.create_task(forever.wait()), loop.create_task(forever.wait())
+    queue.entries.update({old: loop.time() - 1001.0, young: loop.time()})
+    queue._strike()
+    assert (old.cancelling(), young.cancelling(), list(queue.entries), queue.armed) == (1, 0, [young], True)
+    forever.set()
+    await asyncio.wait([old, young])
+
+
+class LoopWithItsOwnTime(asyncio.SelectorEventLoop):
+    def time(self) -> float:
+        return 5.0
+
+
+class LoopWithABuiltinTime(asyncio.SelectorEventLoop):
+    time = staticmethod(time.monotonic)
+
+
+@pytest.mark.parametrize(
+    ("kind", "clock", "shared"),
+    [
+        (asyncio.SelectorEventLoop, time.monotonic, True),
+        (asyncio.SelectorEventLoop, FakeClock(), False),
+        (LoopWithItsOwnTime, time.monotonic, False),
+        (LoopWithABuiltinTime, time.monotonic, False),
+    ],
+)
+def test_one_reading_serves_both_only_where_the_clocks_are_the_same(kind, clock, shared) -> None:
+    loop = kind()
+    try:
+        assert queue_for(loop, 5.0, clock).shared is shared
+        assert queue_for(loop, 5.0, clock) is queue_for(loop, 5.0, clock)
+    finally:
+        loop.close()
+
+
+def test_the_limit_holds_on_a_loop_that_is_not_asyncios(make) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    breaker, loop = make(timeout=60.0), uvloop.new_event_loop()
+    try:
+        for _ in range(3):
+            assert loop.run_until_complete(breaker.call(asyncio.sleep, 0, "answer")) == "answer"
+    finally:
+        loop.close()
+    assert breaker.get_metrics()["successes_total"] == 3
+
+
+async def test_a_probe_that_succeeds_leaves_no_deadline_behind(make, calls, clock) -> None:
+    breaker = make(failure_threshold=1, timeout=1234.0)
+    calls.fail(breaker)
+    clock.advance(60.0)
+    await breaker.call(asyncio.sleep, 0)
+    assert queue_for(asyncio.get_running_loop(), 1234.0, clock).entries == {}
+
+
+async def test_a_circuit_opened_by_a_timeout_says_so(make, heard) -> None:
+    async def swallowing() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return
+
+    for stuck in (asyncio.Event().wait, swallowing):
+        breaker = make(failure_threshold=1, timeout=0.01)
+        breaker.on_transition(heard.append)
+        await asyncio.gather(breaker.call(stuck), return_exceptions=True)
+        assert heard[-1].cause.startswith("1 failure, last: TimeoutError: Circuit breaker 'api': no answer within 0.01")
+
+
+# -- judgement, guards, decorators -----------------------------------------------------------------------------------
+
+
+def test_filters_may_be_lists_and_a_wrong_one_is_called_by_its_name(make, calls) -> None:
+    breaker = make(ignore=[KeyError, OSError], failure_threshold=1)
+    calls.fail(breaker, error=KeyError())
+    assert breaker.get_metrics()["ignored_total"] == 1
+    for which in ("ignore", "record"):
+        with pytest.raises(TypeError, match=f"^{which} must be exception classes"):
+            make(**{which: 5})
+
+
+def test_of_two_breakers_bodies_each_settles_its_own(make) -> None:
+    first, second = make(), make()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(OSError, OSError(), None)
+    second.__exit__(None, None, None)
+    assert (first.get_metrics()["failures_total"], second.get_metrics()["failures_total"]) == (1, 0)
+
+
+def test_a_body_that_has_ended_is_not_found_again(make) -> None:
+    outer, inner = make(), make()
+    for breaker in (outer, outer, inner):
+        breaker.__enter__()
+    for breaker in (outer, inner, outer):
+        breaker.__exit__(None, None, None)
+    assert (outer.get_metrics()["successes_total"], inner.get_metrics()["successes_total"]) == (2, 1)
+
+
+async def test_an_object_whose_call_is_a_coroutine_function_is_judged_by_its_end(make) -> None:
+    class Fetch:
+        async def __call__(self) -> None:
+            raise OSError
+
+    breaker = make()
+    with pytest.raises(OSError):
+        await breaker(Fetch())()
+    assert breaker.get_metrics()["failures_total"] == 1
+    assert is_coroutine_function(Fetch())
+    assert not is_coroutine_function(5)
+
+
+async def test_results_of_a_decorated_coroutine_function_are_judged(make) -> None:
+    breaker = make(failure_if=lambda result: result == 503)
+
+    @breaker
+    async def fetch() -> int:
+        return 503
+
+    assert await fetch() == 503
+    assert breaker.get_metrics()["failures_total"] == 1
+
+
+# -- calls -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", [None, 30.0])
+async def test_an_open_circuit_tells_each_awaiting_caller_and_counts_it(make, calls, clock, timeout) -> None:
+    breaker = make(failure_threshold=1, timeout=timeout)
+    calls.fail(breaker)
+    clock.advance(45.0)
+    for _ in range(3):
+        with pytest.raises(CircuitBreakerOpenError) as caught:
+            await breaker.call(asyncio.sleep, 0)
+        error = caught.value
+        assert (error.name, error.state, error.reason, error.retry_after) == (
+            "api", OPEN, "consecutive_failures", 15.0,
+        )  # fmt: skip
+    assert breaker.get_metrics()["rejected_total"] == 3
+
+
+async def test_a_call_within_a_call_gets_its_arguments(make) -> None:
+    breaker = make(timeout=30.0)
+
+    async def inner(*args: int, **kwargs: int) -> tuple[tuple[int, ...], dict[str, int]]:
+        return args, kwargs
+
+    async def outer() -> tuple[tuple[int, ...], dict[str, int]]:
+        return await breaker.call(inner, 1, 2, key=3)
+
+    assert await breaker.call(outer) == ((1, 2), {"key": 3})
+
+
+@pytest.mark.parametrize("took", [1.0, BOUNDS[60], BOUNDS[61]])
+async def test_a_call_of_a_bucket_learnt_counts_in_full(make, clock, took) -> None:
+    clock.now = 0.0
+    breaker = make(timeout=None)
+
+    async def answer(duration: float) -> None:
+        clock.now = duration
+
+    for duration in (BOUNDS[61], BOUNDS[61], took, took):
+        clock.now = 0.0
+        await breaker.call(answer, duration)
+        before = breaker.snapshot().latency
+        clock.now = 0.0
+        breaker.call_sync(setattr, clock, "now", duration)
+        index = next(bucket for bucket, bound in enumerate(BOUNDS) if duration <= bound)
+        assert breaker.snapshot().latency.get(index) == before[index] + 1
+    assert breaker.get_metrics()["consecutive_failures"] == 0
