@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from breakers.core.config import CircuitBreakerConfig
+from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.deadlines import DeadlineQueue, queue_for
-from breakers.core.errors import CircuitBreakerOpenError
+from breakers.core.errors import CircuitBreakerOpenError, ConfigError
 from breakers.core.latency import BOUNDS, LatencyHistogram
 from breakers.core.machine import Machine
+from breakers.core.registry import CircuitBreakerRegistry
 from breakers.core.states import CircuitBreakerState, Outcome, Override, Permit, Reason
 from breakers.core.windows import Tally, TimeWindow
 from breakers.core.wrapping import is_coroutine_function
@@ -436,3 +437,54 @@ async def test_a_call_of_a_bucket_learnt_counts_in_full(make, clock, took) -> No
         index = next(bucket for bucket, bound in enumerate(BOUNDS) if duration <= bound)
         assert breaker.snapshot().latency.get(index) == before[index] + 1
     assert breaker.get_metrics()["consecutive_failures"] == 0
+
+
+def test_a_neutral_end_is_no_failure_without_the_lock_either(make, calls) -> None:
+    breaker = make()
+    calls.succeed(breaker, 2)
+    breaker.settle(breaker.acquire(), Outcome.NEUTRAL)
+    view = breaker.get_metrics()
+    assert (view["ignored_total"], view["failures_total"], view["consecutive_failures"]) == (1, 0, 0)
+
+
+def test_a_forced_rejection_says_whose_it_is(make) -> None:
+    breaker = make()
+    breaker.force_open()
+    with pytest.raises(CircuitBreakerOpenError) as caught:
+        breaker.acquire()
+    assert caught.value.name == "api"
+
+
+# -- the registry ----------------------------------------------------------------------------------------------------
+
+
+def test_an_http_config_is_there_from_the_first_moment_and_never_by_itself() -> None:
+    book, http, heard = CircuitBreakerRegistry(), HttpConfig(max_retries=9), []
+    book.on_register(lambda breaker: heard.append(breaker.http_config))
+    book.get_or_create("with", http=http)
+    book.get_or_create("without")
+    assert heard == [http, None]
+
+
+def test_who_was_slower_gets_the_other_threads_breaker_and_its_own_config_is_compared() -> None:
+    book = CircuitBreakerRegistry()
+    breaker = book.get_or_create("api")
+    assert book._create("api", None, None) is breaker
+    with pytest.raises(ConfigError):
+        book._create("api", CircuitBreakerConfig(failure_threshold=9), None)
+
+
+def test_a_third_config_is_compared_with_the_first() -> None:
+    book = CircuitBreakerRegistry()
+    book.get_or_create("api", CircuitBreakerConfig(failure_threshold=1)).configure(CircuitBreakerConfig(timeout=5.0))
+    with pytest.raises(ConfigError) as caught:
+        book.get_or_create("api", CircuitBreakerConfig(failure_threshold=3))
+    assert list(caught.value.fields) == ["failure_threshold"]
+    assert "exists with 1, not 3" in str(caught.value)
+
+
+def test_nothing_is_kept_of_a_forgotten_breaker() -> None:
+    book = CircuitBreakerRegistry()
+    book.get_or_create("api")
+    book.forget("api")
+    assert (book._breakers, book._first_configs) == ({}, {})
