@@ -162,6 +162,7 @@ class Ledger:
         if facts is None:
             return None
         self._hear(facts, at)
+        facts.skew = report.now - at.timestamp()
         first = facts.reported_at is None
         facts.reported_at = facts.reported_at or at
         starting = first or at - facts.reported_at <= SETTLED_AFTER

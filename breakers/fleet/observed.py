@@ -139,6 +139,8 @@ class InstanceFacts:
     reported_at: datetime | None = None
     """First report of this connection."""
     revision: int = 0
+    skew: float | None = None
+    """Seconds by which its clock is ahead of ours, less the time that its last report was under way."""
     dropped: int = 0
     """Transitions that it could not keep until they were reported, since it began."""
     dropped_at: datetime | None = None

@@ -149,6 +149,7 @@ def derive_instance(facts: InstanceFacts) -> dict[str, Any]:
         "linked": facts.links > 0,
         "silent": not facts.live,
         "revision": facts.revision,
+        "skew": None if facts.skew is None else round(facts.skew, 3),
         "dropped": facts.dropped,
         "breakers": len(states),
         "open": sum(state is OPEN for state in states),

@@ -94,6 +94,14 @@ def test_the_old_socket_that_is_lost_after_the_new_one_came_unlinks_nobody(scene
     assert not scene.fleet.instances()[0]["linked"]
 
 
+def test_how_far_a_clock_is_off_is_shown(scene):
+    one = scene.link()
+    assert scene.fleet.instances()[0]["skew"] is None
+    for skew in (7.0, 41.25, -3600.0, 0.0):
+        one.send(now=scene.now.timestamp() + skew)
+        assert scene.fleet.instances()[0]["skew"] == skew
+
+
 def test_a_goodbye_counts_at_once_and_a_lost_socket_does_not(scene):
     one, other = scene.link().tell(), scene.link().tell()
     one.disconnect()
