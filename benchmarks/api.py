@@ -1,8 +1,8 @@
 """Requests per second of the HTTP API, beside a bare ASGI callable and the same on stock settings, in one run.
 
 Each server is a daphne process of its own over a SQLite file with 100 breakers; 32 connections are kept busy by one
-client process. ``cpu`` is the server's own CPU time a request, which other work moves least: ratios
-are of that. Then: how long the acknowledgement of a report and the push of an edit take, at rest and under a flood of reads.
+client process. ``cpu`` is the server's own CPU time a request, which other work moves least: ratios are of that.
+Then: how long the acknowledgement of a report and the push of an edit take, at rest and under a flood of reads.
 """
 
 from __future__ import annotations
