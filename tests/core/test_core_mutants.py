@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
-from breakers.core.deadlines import DeadlineQueue, queue_for
+from breakers.core.deadlines import DeadlineQueue, no_task, queue_for
 from breakers.core.errors import CircuitBreakerOpenError, ConfigError
 from breakers.core.latency import BOUNDS, LatencyHistogram
 from breakers.core.machine import Machine
@@ -350,6 +350,7 @@ def test_filters_may_be_lists_and_a_wrong_one_is_called_by_its_name(make, calls)
 
 def test_of_two_breakers_bodies_each_settles_its_own(make) -> None:
     first, second = make(), make()
+    first.reset()  # so that the permits of the two differ by their epochs
     first.__enter__()
     second.__enter__()
     first.__exit__(OSError, OSError(), None)
@@ -420,23 +421,36 @@ async def test_a_call_within_a_call_gets_its_arguments(make) -> None:
     assert await breaker.call(outer) == ((1, 2), {"key": 3})
 
 
-@pytest.mark.parametrize("took", [1.0, BOUNDS[60], BOUNDS[61]])
-async def test_a_call_of_a_bucket_learnt_counts_in_full(make, clock, took) -> None:
+@pytest.mark.parametrize("form", ["call", "call_sync", "decorated"])
+async def test_a_call_of_a_bucket_learnt_counts_in_full_and_its_lower_bound_is_the_bucket_belows(
+    make, clock, form
+) -> None:
+    breaker = make()
+
+    def take(seconds: float) -> None:
+        clock.now = seconds
+
+    async def take_awaited(seconds: float) -> None:
+        clock.now = seconds
+
+    for duration in (BOUNDS[61], BOUNDS[61], BOUNDS[61], BOUNDS[60]):
+        clock.now = 0.0  # no look in between: that is a step, and makes it forget what it has learnt
+        if form == "call_sync":
+            breaker.call_sync(take, duration)
+        else:
+            await (breaker.call(take_awaited, duration) if form == "call" else breaker(take_awaited)(duration))
     clock.now = 0.0
-    breaker = make(timeout=None)
+    breaker.call_sync(take, BOUNDS[60])
+    assert breaker.snapshot().latency == {60: 2, 61: 3}
 
-    async def answer(duration: float) -> None:
-        clock.now = duration
 
-    for duration in (BOUNDS[61], BOUNDS[61], took, took):
-        clock.now = 0.0
-        await breaker.call(answer, duration)
-        before = breaker.snapshot().latency
-        clock.now = 0.0
-        breaker.call_sync(setattr, clock, "now", duration)
-        index = next(bucket for bucket, bound in enumerate(BOUNDS) if duration <= bound)
-        assert breaker.snapshot().latency.get(index) == before[index] + 1
-    assert breaker.get_metrics()["consecutive_failures"] == 0
+@pytest.mark.parametrize("form", ["call", "call_sync"])
+async def test_a_success_of_a_bucket_learnt_is_the_last_and_ends_the_streak(make, calls, clock, form) -> None:
+    breaker = make(failure_threshold=2)
+    for _ in range(4):
+        await breaker.call(asyncio.sleep, 0) if form == "call" else breaker.call_sync(int)
+    seen = breaker.snapshot()
+    assert (seen.consecutive_failures, seen.last_success_time is None) == (0, False)
 
 
 def test_a_neutral_end_is_no_failure_without_the_lock_either(make, calls) -> None:
@@ -488,3 +502,19 @@ def test_nothing_is_kept_of_a_forgotten_breaker() -> None:
     book.get_or_create("api")
     book.forget("api")
     assert (book._breakers, book._first_configs) == ({}, {})
+
+
+def test_what_cannot_be_is_answered_with_a_sentence(make) -> None:
+    def stream():
+        yield
+
+    with pytest.raises(
+        TypeError, match=r"^a fallback answers for a plain or a coroutine function, not for a generator$"
+    ):
+        make().protect(fallback=str)(stream)
+    with pytest.raises(TypeError, match=r"^the fallback of a plain function must be a plain function$"):
+        make().protect(fallback=asyncio.sleep)(int)
+    with pytest.raises(RuntimeError, match=r"^a limited call needs to run in a task, which can be cancelled$"):
+        no_task()
+    with pytest.raises(ValueError, match=r"^no such bucket, or a negative count$"):
+        LatencyHistogram.from_counts({0: -1})
