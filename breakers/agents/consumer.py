@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from autobahn.exception import Disconnected
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
@@ -167,8 +168,12 @@ class AgentConsumer(AsyncWebsocketConsumer):
         await self._send_text(encode(message))
 
     async def _send_text(self, text: str) -> None:
-        if not self._closed:
+        if self._closed:
+            return
+        try:
             await self.base_send({"type": "websocket.send", "text": text})
+        except Disconnected:  # it left amid the answer; what it had not heard, it will ask for again
+            self._closed = True
 
     async def _dismiss(self, why: CloseCode) -> None:
         if self._closed:
