@@ -18,12 +18,23 @@ NAMES = ("bank-api", "data_service")
 
 @schemathesis.hook
 def filter_case(context: Any, case: Any) -> bool:
-    """Leaves out configs that are right field by field and wrong as a whole; what has a wrong field stays."""
+    """Leaves out configs that are right field by field and wrong as a whole; what has a wrong field stays.
+
+    Leaves out 378.0 too: JSON Schema calls it an integer, we coerce nothing.
+    """
     configs = _configs(case.body)
+    if any(_is_whole_float(value) for config in configs if isinstance(config, Mapping) for value in config.items()):
+        return False
     if not all(isinstance(config, Mapping) and _right(config) for config in configs):
         return True
     partial = case.method.upper() == "PATCH" or (isinstance(case.body, Mapping) and "format" in case.body)
     return not any(_contradicts(config, partial=partial) for config in configs)
+
+
+def _is_whole_float(item: tuple[str, Any]) -> bool:
+    name, value = item
+    integer = name == "version" or (name in FIELDS and FIELDS[name].kind == "integer")
+    return integer and isinstance(value, float) and value.is_integer()
 
 
 def _configs(body: Any) -> list[Any]:
@@ -63,7 +74,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 def map_path_parameters(context: Any, path_parameters: Any) -> Any:
     """Every second name is one that exists, and none is an address of its own."""
     name = (path_parameters or {}).get("name")
-    if not isinstance(name, str) or (not BREAKER_FIELDS["name"].problem(name) and hash(name) % 2):
+    if not isinstance(name, str) or (not BREAKER_FIELDS["name"].problem(name) and sum(map(ord, name)) % 2):
         return path_parameters
     if name in RESERVED_NAMES or not BREAKER_FIELDS["name"].problem(name):
         return {**path_parameters, "name": NAMES[len(name) % 2]}

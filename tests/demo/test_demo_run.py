@@ -154,10 +154,15 @@ def test_a_person_breaks_a_route_sees_the_breaker_open_heals_it_and_sees_it_clos
     healed = demo(run.var, "heal", "ledger", "--for", 600)
     assert re.search(r"^ledger\s+none\s+by person", healed.stdout, re.MULTILINE)
     eventually(lambda: rows(run)["ledger"]["state"] == "closed", within=30)
-    history = run.get("/circuit-breakers/ledger/history")["results"]
+    expected = {"consecutive_failures", "recovery_timeout", "probes_succeeded"}
+    eventually(lambda: reasons(run, "ledger") >= expected, what="the history tells it all")
+
+
+def reasons(run: Run, name: str) -> set[str]:
+    """Why the breaker changed, as far as that stands in the history by now."""
+    history = run.get(f"/circuit-breakers/{name}/history")["results"]
     assert isinstance(history, list)
-    reasons = {event["reason"] for event in history}
-    assert {"consecutive_failures", "recovery_timeout", "probes_succeeded"} <= reasons
+    return {event["reason"] for event in history}
 
 
 def test_the_operator_signs_in_with_what_was_printed(run: Run) -> None:
