@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.programs import ServiceProcess
 from tests.servers import ServerProcess, eventually
 
 pytestmark = pytest.mark.browser
@@ -125,3 +127,35 @@ def test_a_config_is_copied(admin: Page, server: ServerProcess, complaints: list
     admin.get_by_role("button", name="Copy", exact=True).click()
     expect(admin.get_by_text("Config of adm-bank copied to adm-copy.")).to_be_visible()
     eventually(lambda: answered(server, "/circuit-breakers/adm-copy")["group"] == "adm")
+
+
+def test_an_edit_and_a_reset_reach_a_running_process_and_are_told_with_who_and_why(
+    staff: None, open_page: Callable[..., Page], server: ServerProcess, service: Callable[[str], ServiceProcess]
+):
+    running = service("ledger")
+    running.ask("breaker", name="adm-live", failure_threshold=50, recovery_timeout=600.0)
+    eventually(lambda: server.request("GET", "/circuit-breakers/adm-live")[0] == 200, what="it is registered")
+    page = open_page(f"{LIST}?q=adm-live", person="edith")
+    page.get_by_role("link", name="adm-live", exact=True).click()
+    page.get_by_label("Failure threshold:", exact=True).fill("1")
+    page.get_by_label("Reason:", exact=True).fill("INC-9: too patient")
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    def applied() -> bool:
+        row = answered(server, "/circuit-breakers/adm-live")
+        return (row["version"], row["applied"]) == (2, {"on": 1, "of": 1})
+
+    eventually(applied, what="the edit is applied")
+    running.ask("call", name="adm-live", times=1)
+    assert running.ask("state", name="adm-live") == "open"
+
+    page.goto(page.url.partition("?")[0] + "?q=adm-live")
+    tick(page, "adm-live")
+    page.get_by_label("Reason:").fill("INC-9: healed")
+    act(page, "Reset on all instances")
+    eventually(lambda: running.ask("state", name="adm-live") == "closed", what="the process is reset")
+    changes = answered(server, "/circuit-breakers/adm-live/changes")["results"]
+    assert [(row["kind"], row["actor"], row["reason"]) for row in changes[:2]] == [
+        ("reset", "user:edith", "INC-9: healed"),
+        ("edited", "user:edith", "INC-9: too patient"),
+    ]
