@@ -153,6 +153,7 @@ def instances(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@never_cache  # its answer may hold a key, shown once
 @readable
 def connect(request: HttpRequest) -> HttpResponse:
     """How to link a service; who may, makes its key here and sees it once."""

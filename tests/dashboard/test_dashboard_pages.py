@@ -328,7 +328,9 @@ def test_an_override_is_shown_and_released(
 
 def test_a_key_is_shown_once_to_who_may_make_it(ground: None, admin_user: User, signed_in: SignedIn) -> None:
     client = signed_in(admin_user)
-    page = client.post("/dashboard/connect", {"name": "payments"}, headers=HTML).content.decode()
+    answer = client.post("/dashboard/connect", {"name": "payments"}, headers=HTML)
+    assert "no-store" in answer["Cache-Control"]  # a key is shown once, by no cache again
+    page = answer.content.decode()
     secret = re.search(r"TOKEN=(tpcb_[\w-]+)", page)
     assert secret
     assert ApiKey.objects.get(name="payments").scopes == ["agent"]
