@@ -13,12 +13,6 @@ SETTINGS = (ROOT / "docs/settings.md").read_text()
 API = (ROOT / "docs/api.md").read_text()
 
 
-def test_every_variable_that_the_server_reads_stands_in_the_settings_and_no_other() -> None:
-    read = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', (ROOT / "tradpal_cb/settings.py").read_text()))
-    told = set(re.findall(r"^\| `([A-Z_]+)`", SETTINGS, re.MULTILINE))
-    assert told == read
-
-
 def test_every_command_that_is_told_of_exists() -> None:
     told = set(re.findall(r"manage\.py (?:\\\n)?([a-z_]+)", SETTINGS + API)) - {"check"}
     assert told <= set(get_commands())

@@ -1,4 +1,4 @@
-"""Settings of the control plane: one file, driven by the environment; SQLite and in-process channels by default."""
+"""Settings of the control plane: driven by ``variables.py``; SQLite and in-process channels by default."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import warnings
 from datetime import timedelta
 from pathlib import Path
 
-import environ
+from django.core.checks import register
 from django.core.exceptions import ImproperlyConfigured
 
-from tradpal_cb import logs
+from tradpal_cb import logs, variables
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+register(variables.misspelt)
 
-DEBUG = env.bool("DJANGO_DEBUG", default=False)
-SECRET_KEY = env.str("DJANGO_SECRET_KEY", default="only-for-development" if DEBUG else "")
+DEBUG = variables.DEBUG.read()
+SECRET_KEY = variables.SECRET_KEY.read("only-for-development" if DEBUG else "")
 if not SECRET_KEY:
     raise ImproperlyConfigured("DJANGO_SECRET_KEY is required unless DJANGO_DEBUG=1")
-ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", default=[])
+ALLOWED_HOSTS = variables.ALLOWED_HOSTS.read()
+CSRF_TRUSTED_ORIGINS = variables.TRUSTED_ORIGINS.read()
 
 # --- our own -----------------------------------------------------------------------------------------------------
-CIRCUIT_BREAKER_PUBLIC_READ = env.bool("CIRCUIT_BREAKER_PUBLIC_READ", default=False)
-CIRCUIT_BREAKER_AUTO_REGISTER = env.bool("CIRCUIT_BREAKER_AUTO_REGISTER", default=True)
-CIRCUIT_BREAKER_HISTORY_DAYS = env.int("CIRCUIT_BREAKER_HISTORY_DAYS", default=30)
-CIRCUIT_BREAKER_ENVIRONMENT = env.str("CIRCUIT_BREAKER_ENVIRONMENT", default="local")  # the label beside the logo
-CIRCUIT_BREAKER_KEY_RATE = env.float("CIRCUIT_BREAKER_KEY_RATE", default=1000.0)  # requests a second of one API key
-CIRCUIT_BREAKER_USER_RATE = env.float("CIRCUIT_BREAKER_USER_RATE", default=100.0)
-CIRCUIT_BREAKER_ANONYMOUS_RATE = env.float("CIRCUIT_BREAKER_ANONYMOUS_RATE", default=50.0)
-CIRCUIT_BREAKER_PROXIES = env.int("CIRCUIT_BREAKER_PROXIES", default=0)  # of ours, one behind the other, before us
-CIRCUIT_BREAKER_PUBLIC_URL = env.str("CIRCUIT_BREAKER_PUBLIC_URL", default="")  # how people reach us, for links
-REDIS_URL = env.str("REDIS_URL", default="")
+CIRCUIT_BREAKER_PUBLIC_READ = variables.PUBLIC_READ.read()
+CIRCUIT_BREAKER_AUTO_REGISTER = variables.AUTO_REGISTER.read()
+CIRCUIT_BREAKER_HISTORY_DAYS = variables.HISTORY_DAYS.read()
+CIRCUIT_BREAKER_ENVIRONMENT = variables.ENVIRONMENT.read()
+CIRCUIT_BREAKER_KEY_RATE = variables.KEY_RATE.read()
+CIRCUIT_BREAKER_USER_RATE = variables.USER_RATE.read()
+CIRCUIT_BREAKER_ANONYMOUS_RATE = variables.ANONYMOUS_RATE.read()
+CIRCUIT_BREAKER_PROXIES = variables.PROXIES.read()
+CIRCUIT_BREAKER_PUBLIC_URL = variables.PUBLIC_URL.read()
+REDIS_URL = variables.REDIS.read()
 
 # --- Django ------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -86,7 +86,7 @@ TEMPLATES = [
 ]
 
 # --- data --------------------------------------------------------------------------------------------------------
-DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+DATABASES = {"default": variables.DATABASE.read(variables.database(f"sqlite:///{BASE_DIR / 'db.sqlite3'}"))}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # WAL and IMMEDIATE: readers never wait for a writer, and two writers queue where they would have failed.
     DATABASES["default"]["OPTIONS"] = {
@@ -98,7 +98,8 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["CONN_MAX_AGE"] = 5
 else:
     # Some threads end with what they did, and their connections with them: only a pool keeps their number down.
-    DATABASES["default"]["OPTIONS"] = {"pool": True}
+    # What the URL asks for besides, as ?sslmode=require, stays.
+    DATABASES["default"]["OPTIONS"] = {**DATABASES["default"].get("OPTIONS", {}), "pool": True}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CHANNEL_LAYERS = {
     "default": {
@@ -122,8 +123,8 @@ AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
-AXES_FAILURE_LIMIT = env.int("DJANGO_SIGN_IN_ATTEMPTS", default=5)
-AXES_COOLOFF_TIME = timedelta(minutes=env.int("DJANGO_SIGN_IN_LOCK_MINUTES", default=15))
+AXES_FAILURE_LIMIT = variables.SIGN_IN_ATTEMPTS.read()
+AXES_COOLOFF_TIME = timedelta(minutes=variables.SIGN_IN_LOCK.read())
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # a name alone would let anybody lock anybody out
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
@@ -131,12 +132,12 @@ AXES_CLIENT_IP_CALLABLE = "breakers.access.addresses.storable_address_of"
 AXES_LOCKOUT_CALLABLE = "breakers.access.sign_in.locked_out"
 AXES_DISABLE_ACCESS_LOG = True  # of successes; failures are kept to be counted
 AXES_VERBOSE = False
-SECURE = env.bool("DJANGO_SECURE", default=False)
+SECURE = variables.SECURE.read()
 """Everything over HTTPS: cookies, redirects, HSTS. Off by default: a control plane on loopback has no certificate."""
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
-SECURE_SSL_REDIRECT = env.bool("DJANGO_SSL_REDIRECT", default=SECURE)
+SECURE_SSL_REDIRECT = variables.SSL_REDIRECT.read(SECURE)
 SECURE_REDIRECT_EXEMPT = [r"^health$", r"^metrics$"]  # asked from inside, by what speaks plain HTTP
-SECURE_HSTS_SECONDS = env.int("DJANGO_HSTS_SECONDS", default=31_536_000 if SECURE else 0)
+SECURE_HSTS_SECONDS = variables.HSTS_SECONDS.read(31_536_000 if SECURE else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_HSTS_SECONDS > 0
 if CIRCUIT_BREAKER_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # the proxy must set it, whatever clients send
@@ -191,7 +192,5 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 LOGGING = logs.configuration(
-    level=env.str("DJANGO_LOG_LEVEL", default="INFO"),
-    format=env.str("CIRCUIT_BREAKER_LOG_FORMAT", default="text"),  # of the console: text or json
-    file=env.str("CIRCUIT_BREAKER_LOG_FILE", default=""),  # JSON lines, beside the console
+    level=variables.LOG_LEVEL.read(), format=variables.LOG_FORMAT.read(), file=variables.LOG_FILE.read()
 )

@@ -50,7 +50,7 @@ def test_every_variable_and_every_file_that_a_page_names_exists(page: Path) -> N
     known = "".join(
         path.read_text()
         for path in (
-            ROOT / "tradpal_cb/settings.py",
+            ROOT / "tradpal_cb/variables.py",
             ROOT / "docker-compose.yml",
             *(ROOT / "breakers/client").glob("*.py"),
         )
