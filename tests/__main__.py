@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,8 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+# most of the suite waits for real processes; a file stays in one worker, with the servers that it starts
+WORKERS = min((os.cpu_count() or 1) + 1, 8)
+
 RUNS = {
-    "suite": ["-m", "not browser"],
+    "suite": ["-m", "not browser", "-n", str(WORKERS), "--dist", "loadfile"],
     # Playwright's synchronous API leaves an event loop running in its process; pyproject keeps its plugin out otherwise
     "browser": ["-m", "browser", "-p", "playwright", "tests/browser"],
 }
