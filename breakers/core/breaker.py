@@ -48,7 +48,6 @@ class CircuitBreaker(Orderly):
     def __init__(
         self,
         config: CircuitBreakerConfig | None = None,
-        *,
         clock: Callable[[], float] = time.monotonic,
         ignore: ErrorFilter = (),
         record: ErrorFilter = (Exception,),

@@ -195,6 +195,8 @@ def _default(name: str) -> Any:  # what a dataclass default factory gives
         return table
     if name == "timeout" and text.lower() == "none":
         return None
+    if "_" in text or not text.isascii():  # what Python reads as a number and nobody else does
+        return text
     try:
         return parse(text)
     except ValueError:

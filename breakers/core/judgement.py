@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
+from .kinds import STOPS_THE_PROGRAM, is_coroutine_function
+from .log import log
 from .states import Outcome
 
 ErrorFilter = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 """Exception classes, or a predicate."""
 
-logger = logging.getLogger("breakers")
+F = TypeVar("F", bound=Callable[..., object])
 
 # somebody stopped the call; says nothing of the dependency
 _STOPPED = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
@@ -30,7 +33,7 @@ class Judgement:
         self.record = _checked("record", record)
         if failure_if is not None and not callable(failure_if):
             raise TypeError(f"failure_if must be callable or None, not {failure_if!r}")
-        self.failure_if = failure_if
+        self.failure_if = None if failure_if is None else _plain("failure_if", failure_if)
         self.plain = self.ignore == () and self.record == (Exception,)
         """The defaults, which most breakers have: every ``Exception`` is a failure."""
 
@@ -47,7 +50,9 @@ class Judgement:
             return Outcome.SUCCESS
         try:
             return Outcome.FAILURE if self.failure_if(result) else Outcome.SUCCESS
-        except Exception as bug:
+        except STOPS_THE_PROGRAM:
+            raise
+        except BaseException as bug:
             self._complain("failure_if", bug)
             return Outcome.SUCCESS
 
@@ -56,12 +61,14 @@ class Judgement:
             return isinstance(error, accepted)
         try:
             return bool(accepted(error))
-        except Exception as bug:
+        except STOPS_THE_PROGRAM:
+            raise
+        except BaseException as bug:
             self._complain(which, bug)
             return otherwise
 
-    def _complain(self, which: str, bug: Exception) -> None:
-        logger.error("Circuit breaker '%s': its %s predicate raised", self.name, which, exc_info=bug)
+    def _complain(self, which: str, bug: BaseException) -> None:
+        log(logging.ERROR, "Circuit breaker '%s': its %s predicate raised", self.name, which, error=bug)
 
 
 def _checked(which: str, accepted: ErrorFilter) -> ErrorFilter:
@@ -72,5 +79,11 @@ def _checked(which: str, accepted: ErrorFilter) -> ErrorFilter:
         if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in classes):
             return accepted
     elif callable(accepted):
-        return accepted
+        return _plain(which, accepted)
     raise TypeError(f"{which} must be exception classes or a predicate, not {accepted!r}")
+
+
+def _plain(which: str, predicate: F) -> F:
+    if is_coroutine_function(predicate):
+        raise TypeError(f"{which} must be a plain function: nothing is awaited to judge a call, not {predicate!r}")
+    return predicate

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable
 from typing import Generic, ParamSpec
 
+from .kinds import STOPS_THE_PROGRAM, is_coroutine_function
 from .lock import LOCK
+from .log import log
 
 P = ParamSpec("P")
-logger = logging.getLogger("breakers")
 
 
 class Listeners(Generic[P]):
@@ -23,6 +24,8 @@ class Listeners(Generic[P]):
 
     def subscribe(self, listener: Callable[P, object]) -> Callable[[], None]:
         """Returns the function that ends the subscription."""
+        if not callable(listener) or is_coroutine_function(listener):
+            raise TypeError(f"a listener must be a plain function, not {listener!r}")
         cell = [listener]
         with LOCK:
             self._cells = (*self._cells, cell)
@@ -38,5 +41,7 @@ class Listeners(Generic[P]):
         for (listener,) in self._cells:
             try:
                 listener(*args, **kwargs)
-            except Exception:
-                logger.exception("Circuit breaker '%s': a listener raised", name)
+            except STOPS_THE_PROGRAM:
+                raise
+            except BaseException as bug:  # CancelledError too: nobody cancels a plain function
+                log(logging.ERROR, "Circuit breaker '%s': a listener raised", name, error=bug)

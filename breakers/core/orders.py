@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import inf
 
-from .config import CircuitBreakerConfig, HttpConfig
+from .config import CircuitBreakerConfig, Field, HttpConfig
 from .errors import ConfigError
 from .machine import OPEN, Forced, Origin
 from .states import CircuitBreakerState, Override
@@ -54,8 +54,7 @@ class Orderly(Stepping):
         self._force("fleet", override, expires_in, reason)
 
     def _force(self, origin: Origin, override: Override | None, expires_in: float | None, reason: str) -> None:
-        if expires_in is not None:
-            _check_duration(expires_in)
+        _check_order(expires_in, reason)
         now = self._clock()
         expires_at = inf if expires_in is None else now + expires_in
         forced = None if override is None else Forced(Override(override), expires_at, reason)
@@ -116,6 +115,13 @@ def checked(config: CircuitBreakerConfig) -> CircuitBreakerConfig:
     return config
 
 
-def _check_duration(expires_in: float) -> None:
-    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not 0 < expires_in < inf:
-        raise ConfigError({"expires_in": f"must be a finite number of seconds > 0, not {expires_in!r}"})
+_EXPIRY = Field("duration", "Seconds that an override lasts.", above=0, nullable=True)
+
+
+def _check_order(expires_in: float | None, reason: str) -> None:
+    problems = {"expires_in": _EXPIRY.problem(expires_in)}
+    if not isinstance(reason, str):
+        problems["reason"] = f"must be text, not {reason!r}"
+    wrong = {name: problem for name, problem in problems.items() if problem is not None}
+    if wrong:
+        raise ConfigError(wrong)

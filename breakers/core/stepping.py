@@ -13,6 +13,7 @@ from .changes import Change, transition
 from .config import CircuitBreakerConfig
 from .listeners import Listeners
 from .lock import LOCK
+from .log import log
 from .machine import OPEN, Machine
 from .snapshot import BreakerSnapshot, metrics
 from .states import CircuitBreakerState, Transition
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 TransitionListener = Callable[[Transition], None]
-
-logger = logging.getLogger("breakers")
 
 
 class Stepping:
@@ -152,9 +151,9 @@ class Stepping:
             return None
 
     def _tell(self, happened: Transition) -> None:
-        logger.log(
-            logging.WARNING if happened.to_state is OPEN else logging.INFO,
-            "Circuit breaker '%s' went from %s to %s (%s): %s",
+        level = logging.WARNING if happened.to_state is OPEN else logging.INFO
+        log(
+            level, "Circuit breaker '%s' went from %s to %s (%s): %s",
             self.name, happened.from_state.value, happened.to_state.value, happened.reason.value, happened.cause,
         )  # fmt: skip
         self._listeners.tell(self.name, happened)

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from .kinds import is_async_generator_function, is_coroutine_function, is_generator_function
 from .states import Outcome
 
 if TYPE_CHECKING:
@@ -15,20 +16,15 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def is_coroutine_function(function: object) -> bool:
-    """Also of an object whose ``__call__`` is one."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # not whether it is callable
-
-
 def guard(breaker: CircuitBreaker, function: F) -> F:
     """``function``, guarded by ``breaker``. Generators are judged by how they end; closing one early is neutral."""
     if isinstance(function, staticmethod | classmethod):
         return cast(F, type(function)(guard(breaker, function.__func__)))
     if not callable(function):
         raise TypeError(f"a breaker decorates functions, not {function!r}")
-    if inspect.isasyncgenfunction(function):
+    if is_async_generator_function(function):
         return cast(F, _async_generator(breaker, function))
-    if inspect.isgeneratorfunction(function):
+    if is_generator_function(function):
         return cast(F, _generator(breaker, function))
     if is_coroutine_function(function):
         return cast(F, _coroutine(breaker, function))

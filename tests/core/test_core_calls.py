@@ -195,7 +195,40 @@ async def test_methods_partials_and_objects_can_be_decorated(make) -> None:
         breaker(5)
 
 
+async def test_a_class_can_be_decorated_whatever_its_instances_do_when_called(make) -> None:
+    class Fetch:
+        async def __call__(self) -> int:
+            return 1
+
+    breaker = make()
+    made = breaker(Fetch)()
+    assert isinstance(made, Fetch)
+    assert counts(breaker) == (1, 0, 0)
+
+
 # -- generators ------------------------------------------------------------------------------------------------------
+
+
+async def test_an_object_whose_call_is_a_generator_function_is_judged_by_its_end(make) -> None:
+    class Pages:
+        def __call__(self):
+            yield 1
+            raise ConnectionError
+
+    class AsyncPages:
+        async def __call__(self):
+            yield 1
+            raise ConnectionError
+
+    breaker = make(failure_threshold=9)
+    pages = breaker(Pages())()
+    assert next(pages) == 1
+    assert counts(breaker) == (0, 0, 0)
+    with pytest.raises(ConnectionError):
+        next(pages)
+    with pytest.raises(ConnectionError):
+        _ = [page async for page in breaker(AsyncPages())()]
+    assert counts(breaker) == (0, 2, 0)
 
 
 def test_a_generator_is_judged_by_its_end(make, clock) -> None:

@@ -196,15 +196,15 @@ def test_the_environment_gives_defaults_that_code_outranks(monkeypatch, variable
     assert CircuitBreakerConfig().as_dict() == dict(TABLE_DEFAULTS)
 
 
-@pytest.mark.parametrize("text", ["five", "-1", "inf", "nan", "9" * 5000])
+@pytest.mark.parametrize("text", ["five", "-1", "inf", "nan", "9" * 5000, "1_0", "\u0665", "0x10", "true"])
 @pytest.mark.parametrize("variable", ["FAILURE_THRESHOLD", "RECOVERY_TIMEOUT", "SUCCESS_THRESHOLD", "TIMEOUT"])
 def test_a_wrong_variable_is_named_with_its_field(monkeypatch, variable, text) -> None:
     monkeypatch.setenv(f"CIRCUIT_BREAKER_{variable}", text)
     with pytest.raises(ConfigError) as caught:
         CircuitBreakerConfig(window_size=0)
     assert set(caught.value.fields) == {variable.lower(), "window_size"}
-    if text in ("five", "-1"):
-        assert "(from CIRCUIT_BREAKER_" in caught.value.fields[variable.lower()] or text == "-1"
+    if text in ("five", "1_0"):
+        assert "(from CIRCUIT_BREAKER_" in caught.value.fields[variable.lower()]
 
 
 # -- HttpConfig ------------------------------------------------------------------------------------------------------

@@ -12,12 +12,12 @@ import pytest
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.deadlines import DeadlineQueue, no_task, queue_for
 from breakers.core.errors import CircuitBreakerOpenError, ConfigError
+from breakers.core.kinds import is_coroutine_function
 from breakers.core.latency import BOUNDS, LatencyHistogram
 from breakers.core.machine import Machine
 from breakers.core.registry import CircuitBreakerRegistry
 from breakers.core.states import CircuitBreakerState, Outcome, Override, Permit, Reason
 from breakers.core.windows import Tally, TimeWindow
-from breakers.core.wrapping import is_coroutine_function
 from breakers.testing import FakeClock
 
 CLOSED, OPEN, HALF_OPEN = CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN, CircuitBreakerState.HALF_OPEN

@@ -227,11 +227,20 @@ def test_releasing_what_is_not_forced_changes_nothing(make) -> None:
     assert breaker.snapshot().epoch == epoch
 
 
-@pytest.mark.parametrize("wrong", [0, -1.0, float("inf"), float("nan"), True, "5"])
+@pytest.mark.parametrize("wrong", [0, -1.0, float("inf"), float("nan"), True, "5", 10**400])
 def test_a_wrong_expiry_is_refused(make, wrong) -> None:
     breaker = make()
     for force in (breaker.force_open, breaker.force_closed):
         with pytest.raises(ConfigError) as caught:
             force(expires_in=wrong)
         assert list(caught.value.fields) == ["expires_in"]
+    assert override(breaker) is None
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"INC-2291"])
+def test_a_reason_that_is_no_text_is_refused(make, wrong) -> None:
+    breaker = make()
+    with pytest.raises(ConfigError) as caught:
+        breaker.force_open(expires_in=0, reason=wrong)
+    assert list(caught.value.fields) == ["expires_in", "reason"]
     assert override(breaker) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 
 import pytest
 
@@ -427,6 +428,33 @@ def test_a_predicate_that_raises_is_a_logged_bug_and_no_stuck_slot(
     assert complaint.exc_info[0] is ZeroDivisionError
 
 
+@pytest.mark.parametrize("bug", [asyncio.CancelledError, GeneratorExit, BaseException])
+def test_a_predicate_that_raises_whatever_it_likes_leaves_no_stuck_slot(make, calls, clock, bug) -> None:
+    def wrong(_: object) -> bool:
+        raise bug
+
+    breaker = make(failure_threshold=1, success_threshold=1, ignore=wrong, record=wrong, failure_if=wrong)
+    calls.fail(breaker)
+    clock.advance(60.0)
+    calls.succeed(breaker)
+    assert breaker.state is CLOSED
+
+
+def test_a_predicate_that_stops_the_program_stops_it(make) -> None:
+    breaker = make(ignore=lambda error: sys.exit(3))
+    with pytest.raises(SystemExit):
+        breaker.call_sync(broken, None)
+
+
+@pytest.mark.parametrize("which", ["ignore", "record", "failure_if"])
+def test_a_predicate_that_would_have_to_be_awaited_is_refused_when_the_breaker_is_made(make, which) -> None:
+    async def later(_: object) -> bool:
+        return False
+
+    with pytest.raises(TypeError, match=f"{which} must be a plain function"):
+        make(**{which: later})
+
+
 @pytest.mark.parametrize("wrong", ["KeyError", (KeyError, "OSError"), int, 5, None])
 def test_a_wrong_filter_is_refused_when_the_breaker_is_made(make, wrong) -> None:
     for which in ("ignore", "record"):
@@ -510,6 +538,38 @@ def test_a_listener_that_raises_is_logged_and_the_others_still_run(make, calls, 
     calls.fail(breaker)
     assert len(heard) == 1
     assert "Circuit breaker 'api': a listener raised" in caplog.messages
+
+
+@pytest.mark.parametrize("bug", [asyncio.CancelledError, GeneratorExit, BaseException])
+def test_a_listener_may_raise_whatever_it_likes_and_the_caller_never_sees_it(make, calls, heard, bug) -> None:
+    def wrong(_: Transition) -> None:
+        raise bug
+
+    breaker = make(failure_threshold=1)
+    breaker.on_transition(wrong)
+    breaker.on_transition(heard.append)
+    calls.fail(breaker)
+    assert len(heard) == 1
+
+
+def test_a_log_that_cannot_be_written_harms_neither_caller_nor_listeners(make, calls, heard, caplog) -> None:
+    breaker = make(failure_threshold=1)
+    breaker.on_transition(broken)
+    breaker.on_transition(heard.append)
+    caplog.handler.addFilter(broken)
+    try:
+        calls.fail(breaker)
+    finally:
+        caplog.handler.removeFilter(broken)
+    assert len(heard) == 1
+
+
+def test_who_could_not_listen_is_refused_at_once(make) -> None:
+    async def later(_: Transition) -> None: ...
+
+    for wrong in (later, None, 5):
+        with pytest.raises(TypeError, match="a listener must be a plain function"):
+            make().on_transition(wrong)
 
 
 def test_an_unsubscribed_listener_hears_no_more_and_only_that_one(make, calls) -> None:
