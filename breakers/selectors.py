@@ -18,6 +18,8 @@ from breakers.models import (
     BreakerConfig,
     BreakerRecord,
     ConfigChange,
+    Departed,
+    DepartedRecord,
     DesiredState,
     Instance,
     InstanceIdentity,
@@ -33,6 +35,7 @@ from breakers.problems import NotFound
 __all__ = [
     "RESET_LIFETIME",
     "BreakerRecord",
+    "DepartedRecord",
     "DesiredState",
     "InstanceIdentity",
     "InstanceRecord",
@@ -42,9 +45,13 @@ __all__ = [
     "breaker",
     "changes",
     "current_revision",
+    "departed",
     "desired_state",
+    "everybody",
     "fleet_since",
+    "folded",
     "history",
+    "instance",
     "instances_observed",
     "last_causes",
     "latest_states",
@@ -108,9 +115,36 @@ def _read_state(revision: int) -> DesiredState:
     return DesiredState(revision, breakers, tuple(row.reset_record() for row in resets))
 
 
+def everybody() -> tuple[list[InstanceRecord], list[DepartedRecord]]:
+    """:func:`instances_observed` and :func:`departed` of one moment: nobody is counted in both, or in neither."""
+    for _ in range(_SNAPSHOT_ATTEMPTS):
+        instances, sums = instances_observed(), departed()
+        still = set(Instance.objects.filter(folded=False).values_list("pk", flat=True))
+        if still == {record.id for record in instances}:
+            break
+    return instances, sums
+
+
 def instances_observed() -> list[InstanceRecord]:
-    """Every instance with its last written totals, also the gone ones: their counts stay in the fleet's."""
-    return [row.record() for row in Instance.objects.all()]
+    """Every instance that is not folded, with its last written totals; also those that are just gone."""
+    return [row.record() for row in Instance.objects.filter(folded=False)]
+
+
+def departed() -> list[DepartedRecord]:
+    """A breaker, what the instances had counted that are folded."""
+    return [row.record() for row in Departed.objects.all()]
+
+
+def folded(ids: Iterable[UUID]) -> set[UUID]:
+    """Those of the instances whose counts stand in the sums of those who departed."""
+    wanted = list(ids)
+    return set(Instance.objects.filter(pk__in=wanted, folded=True).values_list("pk", flat=True)) if wanted else set()
+
+
+def instance(identity: UUID) -> InstanceRecord | None:
+    """As last written; ``None`` for one that was never seen, or was forgotten."""
+    row = Instance.objects.filter(pk=identity).first()
+    return None if row is None else row.record()
 
 
 def recorded_sequence(instance: UUID) -> int:

@@ -9,28 +9,40 @@ from typing import Final
 from django.conf import settings
 from django.utils import timezone
 
-from breakers import services
+from breakers import selectors, services
+from breakers.fleet import fleet
 from breakers.rounds import Chore, Rounds
 
 logger = logging.getLogger(__name__)
 
 EXPIRE_EVERY: Final = 10.0
+FOLD_EVERY: Final = 600.0
 PRUNE_EVERY: Final = 86_400.0
 PRUNE_AFTER: Final = 120.0
 """Seconds from the start: a server that begins has better things to do."""
 
 
+def fold() -> None:
+    """Sums up the instances that are long gone, and lets go of them here."""
+    before = timezone.now() - services.FOLD_AFTER
+    services.instances_fold(before=before)
+    fleet.forget(selectors.folded(fleet.long_gone(before)), before)
+
+
 def prune() -> None:
-    """Deletes transitions older than ``CIRCUIT_BREAKER_HISTORY_DAYS``."""
-    before = timezone.now() - timedelta(days=getattr(settings, "CIRCUIT_BREAKER_HISTORY_DAYS", 30))
+    """Deletes transitions older than ``CIRCUIT_BREAKER_HISTORY_DAYS``, and the rows of who has left for good."""
+    now = timezone.now()
+    before = now - timedelta(days=getattr(settings, "CIRCUIT_BREAKER_HISTORY_DAYS", 30))
     deleted = services.history_prune(before=before)
     if deleted:
         logger.info("History: %d transitions from before %s deleted", deleted, before.date())
+    services.instances_forget(before=now - services.FORGET_AFTER)
 
 
 chores = Rounds(
     "control-plane-chores",
     Chore(services.overrides_expire, EXPIRE_EVERY),
+    Chore(fold, FOLD_EVERY, PRUNE_AFTER),
     Chore(prune, PRUNE_EVERY, PRUNE_AFTER),
 )
 """One a process; where there are several, each does the same and the second finds nothing to do."""

@@ -33,6 +33,7 @@ from breakers.services import authenticate_key
 
 from .codes import BUSY, FLOODING, MALFORMED, OUT_OF_ORDER, CloseCode, close
 from .hub import AgentLink, hub
+from .returning import readmit
 from .screening import check_report, identity_of
 from .writer import writer
 
@@ -128,7 +129,8 @@ class AgentConsumer(AsyncWebsocketConsumer):
         identity, names = identity_of(hello), [registration.name for registration in hello.registrations]
         if not 0 < fleet.revision >= hello.revision:  # we have just begun, are behind, or its database was not ours
             await _in_thread(fleet.synchronise)
-        fleet.connect(identity, datetime.now(UTC))
+        forgotten = not fleet.knows(identity.id) and await _in_thread(readmit, identity, hello.revision)
+        fleet.connect(identity, datetime.now(UTC), forgotten=forgotten)
         link = self._link = AgentLink(identity, names, self._send_text, self._dismiss, self._key)
         await hub.join(link)
         writer.note(identity, hello.registrations)
@@ -188,12 +190,17 @@ class AgentConsumer(AsyncWebsocketConsumer):
 def _agent_key(authorization: bytes) -> int:
     """Id of the key; 0 for one that does not open this door."""
     scheme, _, secret = authorization.decode("latin-1").partition(" ")
-    try:
-        key = authenticate_key(secret.strip(), "agent") if scheme.lower() == "bearer" else None
-        return 0 if key is None else key.pk
-    finally:
-        close_old_connections()
+    key = authenticate_key(secret.strip(), "agent") if scheme.lower() == "bearer" else None
+    return 0 if key is None else key.pk
 
 
 async def _in_thread(act: Callable[..., Any], *arguments: object) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(_threads, act, *arguments)
+    """What asks the database."""
+    return await asyncio.get_running_loop().run_in_executor(_threads, _asked, act, *arguments)
+
+
+def _asked(act: Callable[..., Any], *arguments: object) -> Any:
+    try:
+        return act(*arguments)
+    finally:
+        close_old_connections()

@@ -159,11 +159,32 @@ class Fleet:
 
     # --- observed state -------------------------------------------------------------------------------------------
 
-    def connect(self, identity: InstanceIdentity, at: datetime) -> None:
-        """A link opened."""
+    def connect(self, identity: InstanceIdentity, at: datetime, *, forgotten: bool = False) -> None:
+        """A link opened. ``forgotten``: of an instance whose first counts are in the totals, from whenever that was."""
         with self._lock:
             self._ledger.connect(identity, at)
+            self._ledger.instances[identity.id].forgotten = forgotten
         self._notify()
+
+    def knows(self, instance_id: UUID) -> bool:
+        """Whether the instance is here, or gone and remembered."""
+        with self._lock:
+            return instance_id in self._ledger.instances
+
+    def readmit(self, record: InstanceRecord) -> None:
+        """An instance that was long gone, and folded, is about to return. One that is known is left as it is."""
+        with self._lock:
+            self._ledger.readmit(record)
+
+    def long_gone(self, before: datetime) -> list[UUID]:
+        """The instances that are remembered although they are gone since before that moment."""
+        with self._lock:
+            return self._ledger.long_gone(before)
+
+    def forget(self, ids: Iterable[UUID], before: datetime) -> None:
+        """Instances that were folded leave the memory, unless they have returned; the totals stay."""
+        with self._lock:
+            self._ledger.forget(ids, before)
 
     def report(self, instance_id: UUID, report: Report, at: datetime) -> None:
         """Takes in a report; one of an instance that never connected is passed over. O(breakers in it)."""

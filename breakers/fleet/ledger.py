@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from uuid import UUID
 
 from breakers.core.wire import BreakerStatus, Report, TransitionReport
-from breakers.models import BreakerRecord, InstanceIdentity, InstanceRecord
+from breakers.models import BreakerRecord, DepartedRecord, InstanceIdentity, InstanceRecord
 
 from .observed import InstanceFacts, Observation, counts_of, later
 from .view import BreakerView
@@ -50,6 +50,33 @@ class Ledger:
 
     # --- instances ------------------------------------------------------------------------------------------------
 
+    def recall_departed(self, record: DepartedRecord) -> None:
+        """What instances had counted that nobody remembers one by one."""
+        view, sums = self.view(record.breaker), Observation.from_json(record.observed)
+        view.add_counts(sums.counts)
+        for bucket, count in sums.latency.items():
+            view.latency[bucket] = view.latency.get(bucket, 0) + count
+        self.dirty.add(record.breaker)
+
+    def readmit(self, record: InstanceRecord) -> None:
+        """An instance that was folded returns: the totals hold what it had counted."""
+        if record.id in self.instances:
+            return
+        facts = InstanceFacts(record.identity, record.first_seen_at, record.last_seen_at, record.last_seen_at)
+        facts.live, facts.gone_at = False, record.gone_at or record.last_seen_at
+        facts.breakers = {name: Observation.from_json(kept) for name, kept in record.observed.items()}
+        self.instances[record.id] = facts
+
+    def long_gone(self, before: datetime) -> list[UUID]:
+        """The instances that are gone since before that moment, and written down."""
+        gone = ((i, facts.gone_at) for i, facts in self.instances.items() if not facts.unpersisted)
+        return [i for i, at in gone if at is not None and at < before]
+
+    def forget(self, ids: Iterable[UUID], before: datetime) -> None:
+        """Those of them that are still long gone leave the memory; what they had counted stays."""
+        for instance_id in set(ids).intersection(self.long_gone(before)):
+            del self.instances[instance_id]
+
     def recall(self, record: InstanceRecord, now: datetime) -> None:
         """An instance that an earlier process wrote down.
 
@@ -72,6 +99,7 @@ class Ledger:
             known = facts.breakers[name] = Observation(
                 state=kept.state, epoch=kept.epoch, since=kept.since or facts.last_seen
             )
+            known.begin_at(kept.base, kept.base_latency)
         self._count(view, known, kept.counts, kept.latency)
         self._enter(facts, view, known)
         self.dirty.add(name)
@@ -198,6 +226,8 @@ class Ledger:
             self._restate(view, observation.since or at, at)
         if waits and observation.retry_at is not None:
             heappush(self._due, (observation.retry_at, status.name))
+        if facts.forgotten and starting and observation.link == 0:
+            observation.begin_at(counts_of(status.counts), status.latency)
         added = self._count(view, observation, counts_of(status.counts), status.latency)
         if added is not None and (observation.link == facts.link or (observation.link == 0 and not starting)):
             successes, failures, rejected, ignored, late = added[:5]

@@ -45,6 +45,9 @@ class Observation:
     last_success_time: float | None = None
     link: int = 0
     """The connection in which it was last told; 0: from the database."""
+    base: tuple[int, ...] = NO_COUNTS
+    base_latency: dict[str, int] = field(default_factory=dict)
+    """What of its counts stands in the sums of those who departed, for good: it was folded, forgotten, and returned."""
     placed: CircuitBreakerState | None = None
     """The state as which its breaker's view counts it; ``None`` while its instance is not live."""
 
@@ -65,6 +68,11 @@ class Observation:
             if count > before and (bucket in totals or is_bucket(bucket)):
                 mine[bucket] = count
                 totals[bucket] = totals.get(bucket, 0) + count - before
+
+    def begin_at(self, counts: tuple[int, ...], latency: Mapping[str, int]) -> None:
+        """What it tells first has been summed long ago: only what is more than that counts."""
+        self.base = self.counts = counts
+        self.base_latency, self.latency = dict(latency), dict(latency)
 
     def move(self, state: CircuitBreakerState, epoch: int, since: datetime) -> bool:
         """Takes over a state; ``since`` of one that is already known stays. True when it changed."""
@@ -87,26 +95,42 @@ class Observation:
         return self.retry_at is not None and self.retry_at is not before
 
     def as_json(self) -> dict[str, Any]:
-        """What the database keeps of it."""
-        return {
+        """What the database keeps of it: its counts are what it adds to the fleet's."""
+        kept = {
             "state": self.state.value,
             "epoch": self.epoch,
             "since": None if self.since is None else self.since.isoformat(),
-            "counts": dict(zip(COUNT_NAMES, self.counts, strict=True)),
-            "latency": dict(self.latency),
+            "counts": dict(zip(COUNT_NAMES, map(int.__sub__, self.counts, self.base), strict=True)),
+            "latency": {bucket: count - self.base_latency.get(bucket, 0) for bucket, count in self.latency.items()},
         }
+        if any(self.base):
+            base = {"counts": dict(zip(COUNT_NAMES, self.base, strict=True)), "latency": self.base_latency}
+            return {**kept, "base": base}
+        return kept
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Observation:
         """The reverse of :meth:`as_json`; what is absent takes its default."""
-        counts, since = kept.get("counts") or {}, kept.get("since")
-        return cls(
+        since, base = kept.get("since"), kept.get("base") or {}
+        found = cls(
             state=CircuitBreakerState(kept.get("state", "closed")),
             epoch=kept.get("epoch", 0),
             since=None if since is None else datetime.fromisoformat(since),
-            counts=tuple(int(counts.get(name, 0)) for name in COUNT_NAMES),
-            latency={str(bucket): int(count) for bucket, count in (kept.get("latency") or {}).items()},
         )
+        found.begin_at(_counts_in(base), _latency_in(base))
+        found.counts = tuple(map(int.__add__, found.base, _counts_in(kept)))
+        for bucket, count in _latency_in(kept).items():
+            found.latency[bucket] = found.latency.get(bucket, 0) + count
+        return found
+
+
+def _counts_in(kept: Mapping[str, Any]) -> tuple[int, ...]:
+    counts = kept.get("counts") or {}
+    return tuple(int(counts.get(name, 0)) for name in COUNT_NAMES)
+
+
+def _latency_in(kept: Mapping[str, Any]) -> dict[str, int]:
+    return {str(bucket): int(count) for bucket, count in (kept.get("latency") or {}).items()}
 
 
 def is_bucket(text: str) -> bool:
@@ -148,6 +172,8 @@ class InstanceFacts:
     breakers: dict[str, Observation] = field(default_factory=dict)
     refusals: dict[str, Refusal] = field(default_factory=dict)
     unpersisted: bool = False
+    forgotten: bool = False
+    """Its row was deleted long after it was gone: the sums hold what it had told until then."""
 
     def has_applied(self, name: str, revision: int) -> bool:
         """Whether it confirmed ``revision`` of the breaker."""

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from breakers import selectors
 from breakers.core.states import CircuitBreakerState
-from breakers.models import InstanceRecord, LastCause, LatestState, StateChange
+from breakers.models import DepartedRecord, InstanceRecord, LastCause, LatestState, StateChange
 
 from .ledger import Ledger
-from .observed import InstanceFacts
+from .observed import InstanceFacts, Observation
 from .view import SEVERITY, BreakerView
 
 RECENT = 5000
@@ -25,6 +25,7 @@ class Past:
     """Read without the fleet's lock, taken in under it."""
 
     instances: Sequence[InstanceRecord]
+    departed: Sequence[DepartedRecord]
     latest: dict[str, list[LatestState]]
     causes: dict[CircuitBreakerState, dict[str, LastCause]]
     transitions: dict[tuple[str, str, str, str], int]
@@ -36,9 +37,11 @@ class Past:
         recent: dict[str, list[StateChange]] = {}
         for change in selectors.history(since=since)[:RECENT]:
             recent.setdefault(change.breaker, []).append(change)
+        instances, departed = selectors.everybody()
         return cls(
             recent={name: changes[::-1] for name, changes in recent.items()},
-            instances=selectors.instances_observed(),
+            instances=instances,
+            departed=departed,
             latest=selectors.latest_states(),
             causes={state: selectors.last_causes(state) for state in CircuitBreakerState},
             transitions=selectors.transition_totals(),
@@ -48,6 +51,8 @@ class Past:
         """Takes it into ``ledger``; what links told meanwhile outranks it. The states that make each breaker's."""
         for record in self.instances:
             ledger.recall(record, now)
+        for sums in self.departed:
+            ledger.recall_departed(sums)
         for state, causes in self.causes.items():
             for name, last in causes.items():
                 ledger.view(name).learn_cause(state, last.at, last.cause)
@@ -61,7 +66,8 @@ class Past:
         for facts in ledger.instances.values():
             for name in facts.breakers:
                 known[name].append(facts)
-        return {name: _restate(ledger.views[name], found) for name, found in known.items()}
+        departed = {sums.breaker: sums for sums in self.departed}
+        return {name: _restate(ledger.views[name], found, departed.get(name)) for name, found in known.items()}
 
 
 def _is_there(facts: InstanceFacts | None) -> bool:
@@ -104,10 +110,12 @@ def _move(ledger: Ledger, name: str, latest: LatestState) -> None:
             ledger.view(name).place(observation, latest.to_state)
 
 
-def _restate(view: BreakerView, known: Sequence[InstanceFacts]) -> States:
+def _restate(view: BreakerView, known: Sequence[InstanceFacts], departed: DepartedRecord | None) -> States:
     """The state as it stood: over the live instances, else over the silent ones, else as the last one left it."""
     live, silent = [f for f in known if f.live], [f for f in known if f.gone_at is None]
     states = {f.identity.id: f.breakers[view.name].state for f in live or silent or _last_to_leave(known)}
+    if not states and departed is not None and departed.instance is not None:
+        states = {departed.instance: Observation.from_json(departed.observed).state}
     if states:
         view.state = _worst(states)
     return states

@@ -3,11 +3,12 @@
 from .breaker import BreakerConfig, Revision
 from .history import ConfigChange, StateChange
 from .idempotency import KeptAnswer
-from .instances import Instance
+from .instances import Departed, Instance
 from .keys import SCOPES, ApiKey
 from .notifications import Delivery, Lease, Notice, NotificationRule
 from .records import (
     BreakerRecord,
+    DepartedRecord,
     DesiredState,
     FiringAlert,
     InstanceIdentity,
@@ -24,6 +25,8 @@ __all__ = [
     "BreakerRecord",
     "ConfigChange",
     "Delivery",
+    "Departed",
+    "DepartedRecord",
     "DesiredState",
     "FiringAlert",
     "Instance",

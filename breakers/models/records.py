@@ -100,10 +100,25 @@ class InstanceRecord:
     last_seen_at: datetime
     gone_at: datetime | None
     observed: Mapping[str, Any]
+    folded: bool = False
+    """Whether what it observed stands in the sums of those who departed."""
+    direct: bool = False
+    """Whether it is linked by the database and writes its row itself."""
+    report: Mapping[str, Any] | None = None
 
     @property
     def identity(self) -> InstanceIdentity:
         return InstanceIdentity(self.id, self.service, self.host, self.pid, self.library, self.started_at)
+
+
+@dataclass(frozen=True, slots=True)
+class DepartedRecord:
+    """What the instances of one breaker that are long gone had counted, summed; and how the last of them left it."""
+
+    breaker: str
+    observed: Mapping[str, Any]
+    instance: UUID | None
+    gone_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

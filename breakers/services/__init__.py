@@ -3,6 +3,7 @@
 from .actors import Actor
 from .blast import check_blast
 from .configs import breaker_create, breaker_delete, breaker_edit
+from .folding import FOLD_AFTER, FORGET_AFTER, instances_fold, instances_forget
 from .idempotency import answer_begin, answer_forget, answer_keep
 from .imports import ImportLine, ImportPlan, ImportRefused, configs_import, configs_plan
 from .instances import instance_seen, instances_persist
@@ -24,6 +25,8 @@ from .transitions import history_prune, transitions_record
 from .versions import breaker_copy, breaker_restore
 
 __all__ = [
+    "FOLD_AFTER",
+    "FORGET_AFTER",
     "Actor",
     "ImportLine",
     "ImportPlan",
@@ -50,6 +53,8 @@ __all__ = [
     "delivery_settle",
     "history_prune",
     "instance_seen",
+    "instances_fold",
+    "instances_forget",
     "instances_persist",
     "lease_return",
     "lease_take",

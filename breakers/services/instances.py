@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from breakers.models import Instance, InstanceIdentity, InstanceRecord
 
+from .folding import take_back
 from .texts import storable
 
 
@@ -26,7 +27,8 @@ def instances_persist(*, rows: Sequence[InstanceRecord]) -> None:
     found = [instance_row(row.identity, row.first_seen_at) for row in rows]
     for row, record in zip(found, rows, strict=True):
         row.last_seen_at, row.gone_at, row.observed = record.last_seen_at, record.gone_at, dict(record.observed)
-    _upsert(found, ["last_seen_at", "gone_at", "observed"])
+        row.direct, row.report = record.direct, None if record.report is None else dict(record.report)
+    _upsert(found, ["last_seen_at", "gone_at", "observed", "direct", "report"])
 
 
 def instance_row(identity: InstanceIdentity, now: datetime) -> Instance:
@@ -46,4 +48,5 @@ def instance_row(identity: InstanceIdentity, now: datetime) -> Instance:
 def _upsert(rows: Sequence[Instance], update: Sequence[str]) -> None:
     # by id, so that two processes that write the same instances cannot lock each other out
     ordered = sorted(rows, key=lambda row: row.id)
+    take_back([row.id for row in ordered])
     Instance.objects.bulk_create(ordered, update_conflicts=True, unique_fields=["id"], update_fields=update)
