@@ -42,6 +42,8 @@ class Exposition:
         for outcome in ("successes", "failures", "rejected"):
             yield _head(f"{outcome}_total", "counter", f"Calls: {outcome}.")
             yield from _each(f"{outcome}_total", [(each, each.totals[f"{outcome}_total"]) for each in picture.breakers])
+        yield _head("slow_calls_total", "counter", "Calls that took as long as their config calls slow.")
+        yield from _each("slow_calls_total", [(each, each.totals["slow_total"]) for each in picture.breakers])
         yield _head("state", "gauge", "State over the fleet: 0 closed, 1 open, 2 half-open.")
         yield from map(_state, picture.breakers)
         yield _head("instances", "gauge", "Instances by state.")
@@ -52,6 +54,14 @@ class Exposition:
         yield from map(_durations, picture.breakers)
         yield _head("config_version", "gauge", "Version of the config.")
         yield from _each("config_version", [(each, each.row["version"]) for each in picture.breakers])
+        yield _head("failure_rate_threshold", "gauge", "Share of failures that opens; absent where that rule is off.")
+        yield from _limits("failure_rate_threshold", [(each, each.row["limit"]) for each in picture.breakers])
+        yield _head("slow_call_rate_threshold", "gauge", "Share of slow calls that opens; absent where off.")
+        yield from _limits("slow_call_rate_threshold", [(each, each.slow_limit) for each in picture.breakers])
+        yield _head("override", "gauge", "1 while somebody forces it open or closed.")
+        yield from map(_override, picture.breakers)
+        yield _head("info", "gauge", "1; for the group, to be joined by name.")
+        yield from map(_info, picture.breakers)
         yield _head("agents", "gauge", "Links to the control plane that are up.")
         yield f"circuit_breaker_agents {picture.agents}.0\n"
 
@@ -76,6 +86,21 @@ def _head(name: str, kind: str, text: str) -> str:
 def _each(name: str, values: Iterable[tuple[Counted, int]]) -> Iterator[str]:
     for counted, value in values:
         yield f'circuit_breaker_{name}{{name="{counted.row["name"]}"}} {value}.0\n'
+
+
+def _limits(name: str, values: Iterable[tuple[Counted, float | None]]) -> Iterator[str]:
+    for counted, limit in values:
+        if limit is not None:
+            yield f'circuit_breaker_{name}{{name="{counted.row["name"]}"}} {limit!r}\n'
+
+
+def _override(counted: Counted) -> str:
+    forced, name = counted.row["override"], counted.row["name"]
+    return "" if forced is None else f'circuit_breaker_override{{name="{name}",override="{forced["override"]}"}} 1.0\n'
+
+
+def _info(counted: Counted) -> str:
+    return f'circuit_breaker_info{{name="{counted.row["name"]}",group="{_escaped(counted.row["group"])}"}} 1.0\n'
 
 
 def requests_by_state(counted: Counted) -> dict[str, int]:
@@ -106,7 +131,7 @@ def _transitions(picture: Picture) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Instances tell the reasons: whatever they say stays inside the label."""
+    """People choose groups and instances tell reasons: whatever they say stays inside the label."""
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 

@@ -65,11 +65,16 @@ class BreakerCollector(Collector):
         yield _counter(
             seen, "rejected", "Calls that were rejected without being made.", lambda one: one.counts.rejected
         )
+        yield _counter(
+            seen, "slow_calls", "Calls that took as long as the config calls slow.", lambda one: one.counts.slow
+        )
         yield _states(seen)
         yield _instances(seen)
         yield self._changes()
         yield _durations(seen)
         yield _versions(seen)
+        yield _limit(seen, "failure_rate_threshold", "Share of failures that opens; absent where that rule is off.")
+        yield _limit(seen, "slow_call_rate_threshold", "Share of slow calls that opens; absent where off.")
 
     def _changes(self) -> Metric:
         labels = ["name", "from", "to", "reason"]
@@ -133,4 +138,13 @@ def _versions(seen: list[BreakerSnapshot]) -> Metric:
     for one in seen:
         if one.config_version is not None:
             family.add_metric([one.name], one.config_version)
+    return family
+
+
+def _limit(seen: list[BreakerSnapshot], field: str, text: str) -> Metric:
+    family = GaugeMetricFamily(f"circuit_breaker_{field}", text, labels=["name"])
+    for one in seen:
+        limit: float | None = getattr(one.config, field)
+        if limit is not None:
+            family.add_metric([one.name], limit)
     return family

@@ -19,10 +19,13 @@ class Counted:
     row: Row
     totals: Mapping[str, int]
     latency: LatencyHistogram
+    slow_limit: float | None
+    """The share of slow calls that opens it; the one of failures is the row's ``limit``."""
 
     @classmethod
     def of(cls, view: BreakerView, row: Row) -> Counted:
-        return cls(row, totals_of(view), histogram_of(view))
+        slow_limit = None if view.record is None else view.record.config.slow_call_rate_threshold
+        return cls(row, totals_of(view), histogram_of(view), slow_limit)
 
 
 @dataclass(frozen=True, slots=True)

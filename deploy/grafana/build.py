@@ -37,13 +37,18 @@ STATES = 'max by (name) (circuit_breaker_state{name=~"$name"})'
 TRANSITIONS = 'sum by (name, from, to, reason) (circuit_breaker_transitions_total{name=~"$name"}%s)'
 VERSIONS = 'max by (name) (circuit_breaker_config_version{name=~"$name"}%s)'
 SERVERS = '{job="circuit-breaker-servers"}'
-PER_CALL = f"sum by (name) ({FAILURES}) / (sum by (name) ({REQUESTS}) - sum by (name) ({REJECTED}) > 0)"
+ANSWERS = f"django_http_requests_latency_including_middlewares_seconds_bucket{SERVERS}"
+MADE = f"(sum by (name) ({REQUESTS}) - sum by (name) ({REJECTED}) > 0)"
+SLOW_CALLS = 'rate(circuit_breaker_slow_calls_total{name=~"$name"}[$__rate_interval])'
+LIMIT = 'max by (name) (circuit_breaker_%s_threshold{name=~"$name"})'
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     expr: str
     legend: str = "{{name}}"
+    limit: bool = False
+    """Drawn with dashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class Number:
     unit: str = "short"
     steps: tuple[tuple[float, str], ...] = ()
     """From which value on it has another colour than green."""
-    width: int = 4
+    width: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +81,8 @@ class Timeline:
     width: int = WIDTH
 
 
-def quantile(q: float) -> Query:
-    expr = f"histogram_quantile({q}, sum by (le) (rate({DURATIONS}[$__rate_interval])))"
+def quantile(q: float, of: str = DURATIONS) -> Query:
+    expr = f"histogram_quantile({q}, sum by (le) (rate({of}[$__rate_interval])))"
     return Query(expr, f"p{q * 100:g}")
 
 
@@ -86,6 +91,10 @@ ROWS: dict[str, tuple[Graph | Number | Timeline, ...]] = {
         Number("Open", f"count({STATES} == 1) or vector(0)", steps=((1, RED),)),
         Number("Half-open", f"count({STATES} == 2) or vector(0)", steps=((1, YELLOW),)),
         Number("Closed", f"count({STATES} == 0) or vector(0)"),
+        Number("Forced", 'count(circuit_breaker_override{name=~"$name"}) or vector(0)', steps=((1, YELLOW),)),
+        Number(
+            "Silent", 'max(circuit_breaker_instances{name=~"$name", state="silent"}) or vector(0)', steps=((1, YELLOW),)
+        ),
         Number("Requests", f"sum({REQUESTS})", "reqps"),
         Number("Failed", f"sum({FAILURES}) / (sum({REQUESTS}) > 0)", "percentunit", ((0.05, YELLOW), (0.2, RED))),
         Number("Rejected", f"sum({REJECTED})", "reqps", ((0.1, YELLOW), (10, RED))),
@@ -94,9 +103,13 @@ ROWS: dict[str, tuple[Graph | Number | Timeline, ...]] = {
     "Traffic": (
         Graph(
             "Failures of the calls made, against the limit",
-            (Query(PER_CALL), Query("vector($limit)", "limit")),
+            (
+                Query(f"sum by (name) ({FAILURES}) / {MADE}"),
+                Query(LIMIT % "failure_rate", "{{name}}: limit", limit=True),
+            ),
             "percentunit",
-            "Rejected requests are not calls. The limit is the one chosen above: configs keep theirs.",
+            "Rejected requests are not calls. The limit is the config's; an instance judges by its own window, not by"
+            " this average over all of them.",
             highest=1.0,
         ),
         Graph(
@@ -111,9 +124,20 @@ ROWS: dict[str, tuple[Graph | Number | Timeline, ...]] = {
         Graph("Rejected requests", (Query(f"sum by (name) ({REJECTED})"),), "reqps", stacked=True),
     ),
     "Time": (
-        Graph("How long calls take", (quantile(0.5), quantile(0.95), quantile(0.99)), "s"),
+        Graph("How long calls take", (quantile(0.5), quantile(0.95), quantile(0.99)), "s", width=8),
         Graph(
-            "Slow calls",
+            "Slow calls, against the limit",
+            (
+                Query(f"sum by (name) ({SLOW_CALLS}) / {MADE}"),
+                Query(LIMIT % "slow_call_rate", "{{name}}: limit", limit=True),
+            ),
+            "percentunit",
+            "The share of calls that took as long as the config of their breaker calls slow.",
+            highest=1.0,
+            width=8,
+        ),
+        Graph(
+            "Calls longer than chosen",
             (
                 Query(
                     f'1 - sum by (name) (rate({DURATIONS[:-1]}, le="$slow"}}[$__rate_interval]))'
@@ -123,6 +147,7 @@ ROWS: dict[str, tuple[Graph | Number | Timeline, ...]] = {
             "percentunit",
             "The share of calls that took longer than chosen above.",
             highest=1.0,
+            width=8,
         ),
     ),
     "Changes": (
@@ -137,8 +162,20 @@ ROWS: dict[str, tuple[Graph | Number | Timeline, ...]] = {
             ),
             says="Each instance's own.",
             bars=True,
+            width=8,
         ),
-        Graph("Version of the config", (Query(VERSIONS % ""),)),
+        Graph("Version of the config", (Query(VERSIONS % ""),), width=8),
+        Graph(
+            "Alerts that fire",
+            (
+                Query(
+                    'count by (alertname) (ALERTS{alertname=~"CircuitBreaker.*", alertstate="firing"})', "{{alertname}}"
+                ),
+            ),
+            says="Those of deploy/prometheus/rules.yml, of all breakers.",
+            stacked=True,
+            width=8,
+        ),
     ),
     "Instances": (
         Graph(
@@ -150,18 +187,18 @@ ROWS: dict[str, tuple[Graph | Number | Timeline, ...]] = {
         Graph("Links", (Query("max(circuit_breaker_agents)", "links"),)),
     ),
     "Control plane": (
-        Graph("Answers to Prometheus", (Query('up{job=~"circuit-breaker.*"}', "{{instance}}"),), highest=1.0, width=6),
+        Graph("Answers to Prometheus", (Query('up{job=~"circuit-breaker.*"}', "{{instance}}"),), highest=1.0, width=8),
         Graph(
             "CPU",
             (Query(f"rate(process_cpu_seconds_total{SERVERS}[$__rate_interval])", "{{instance}}"),),
             "percentunit",
-            width=6,
+            width=8,
         ),
         Graph(
             "Memory",
             (Query(f"process_resident_memory_bytes{SERVERS}", "{{instance}}"),),
             "bytes",
-            width=6,
+            width=8,
         ),
         Graph(
             "Answers by status",
@@ -173,7 +210,11 @@ ROWS: dict[str, tuple[Graph | Number | Timeline, ...]] = {
             ),
             "reqps",
             stacked=True,
-            width=6,
+        ),
+        Graph(
+            "How long answers take",
+            (quantile(0.5, ANSWERS), quantile(0.95, ANSWERS)),
+            "s",
         ),
     ),
 }  # fmt: skip
@@ -198,6 +239,12 @@ def target(query: Query, letter: str) -> prometheus.Dataquery:
     return prometheus.Dataquery().ref_id(letter).expr(query.expr).legend_format(query.legend).range()
 
 
+DASHED = [
+    model.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [10, 10]}),
+    model.DynamicConfigValue("custom.lineWidth", 1),
+]
+
+
 def thresholds(steps: tuple[tuple[float, str], ...]) -> dashboard.ThresholdsConfig:
     found = [model.Threshold(None, GREEN), *(model.Threshold(value, colour) for value, colour in steps)]
     return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(found)
@@ -214,6 +261,8 @@ def graph(of: Graph) -> timeseries.Panel:
         panel.draw_style(GraphDrawStyle.BARS).fill_opacity(80)
     for letter, query in zip("ABC", of.queries, strict=False):
         panel.with_target(target(query, letter))
+        if query.limit:
+            panel.override_by_query(letter, DASHED)
     return panel.description(of.says)
 
 
@@ -242,16 +291,23 @@ def placed(of: Graph | Number | Timeline) -> Any:
 def variables() -> tuple[Any, ...]:
     every = model.VariableOption(selected=True, text="All", value="$__all")
     slow = model.VariableOption(selected=True, text=SLOW, value=SLOW)
-    bounds = 'label_values(circuit_breaker_call_duration_seconds_bucket{le!="+Inf"}, le)'
-    names, every_name = "label_values(circuit_breaker_state, name)", ".*"
-    asked = dashboard.QueryVariable("name").label("Breaker").datasource(SOURCE).refresh(model.VariableRefresh(2))
-    chosen = dashboard.QueryVariable("slow").label("Slow from, s").datasource(SOURCE).refresh(model.VariableRefresh(1))
+
+    def asked(name: str, label: str, query: str) -> Any:
+        made = dashboard.QueryVariable(name).label(label).datasource(SOURCE).query(query)
+        return made.refresh(model.VariableRefresh(2))  # when the time range changes
+
+    groups = asked("group", "Group", "label_values(circuit_breaker_info, group)")
+    # No value of its own for "All": Grafana then names those of the groups, so that every panel follows the group.
+    names = asked("name", "Breaker", 'label_values(circuit_breaker_info{group=~"$group"}, name)')
+    bounds = asked(
+        "slow", "Longer than, s", 'label_values(circuit_breaker_call_duration_seconds_bucket{le!="+Inf"}, le)'
+    )
     return (
         dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"),
-        asked.query(names).multi(True).include_all(True).all_value(every_name).current(every),
-        chosen.query(bounds).sort(model.VariableSort(3)).current(slow),
-        dashboard.TextBoxVariable("limit").label("Limit, 0 to 1").default_value("0.5"),
-    )  # fmt: skip
+        groups.multi(True).include_all(True).all_value(".*").current(every),
+        names.multi(True).include_all(True).current(every),
+        bounds.sort(model.VariableSort(3)).current(slow),
+    )
 
 
 def build() -> dict[str, Any]:

@@ -111,6 +111,18 @@ def test_durations_are_a_cumulative_histogram(registry: CollectorRegistry) -> No
     assert all(f"{bound:.6g}" in bounds for bound in buckets if bound != float("inf"))
 
 
+def test_limits_and_slow_calls_by_the_config(registry: CollectorRegistry) -> None:
+    config = CircuitBreakerConfig(failure_rate_threshold=0.5, slow_call_duration=1e-9, slow_call_rate_threshold=0.25)
+    breakers.get_circuit_breaker("metrics-limited", config).call_sync(sum, range(1000))
+    breakers.get_circuit_breaker("metrics-free").call_sync(int)
+    found = scraped(registry)
+    for family, limit in (("failure_rate_threshold", 0.5), ("slow_call_rate_threshold", 0.25)):
+        assert found[f"circuit_breaker_{family}", (("name", "metrics-limited"),)] == limit
+        assert (f"circuit_breaker_{family}", (("name", "metrics-free"),)) not in found
+    assert found["circuit_breaker_slow_calls_total", (("name", "metrics-limited"),)] == 1
+    assert found["circuit_breaker_slow_calls_total", (("name", "metrics-free"),)] == 0
+
+
 def test_the_version_that_the_fleet_gave(registry: CollectorRegistry) -> None:
     breaker = breakers.get_circuit_breaker("metrics-versioned")
     breaker.apply_fleet_config(CircuitBreakerConfig(name="metrics-versioned", failure_threshold=7), 4)
@@ -120,4 +132,4 @@ def test_the_version_that_the_fleet_gave(registry: CollectorRegistry) -> None:
 def test_registering_twice_changes_nothing(registry: CollectorRegistry) -> None:
     before = generate_latest(registry)
     register(registry)
-    assert generate_latest(registry).count(b"# TYPE") == before.count(b"# TYPE") == 9
+    assert generate_latest(registry).count(b"# TYPE") == before.count(b"# TYPE") == 12

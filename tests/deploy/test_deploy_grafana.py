@@ -36,6 +36,7 @@ VARIABLES = {one["name"]: one for one in DASHBOARD["templating"]["list"]}
 SEED = "rate(circuit_breaker_failures_total[5m]) / rate(circuit_breaker_requests_total[5m])"
 """The user's own query."""
 WINDOW = "10s"
+EDIT = {"recovery_timeout": 2.0, "group": "market"}
 pytestmark = pytest.mark.timeout(150)  # the first test waits for two servers and a fleet
 
 
@@ -80,7 +81,7 @@ def fleet(server: ServerProcess, prometheus: Prometheus, tmp_path_factory: pytes
         eventually(lambda: server.request("GET", "/circuit-breakers/data_service")[0] == 200, within=40)
         eventually(lambda: prometheus.now('circuit_breaker_state{name="data_service"}'))
         subprocess.run([*demo, "break", "data_service"], cwd=ROOT, env=environment, check=True, capture_output=True)
-        assert server.request("PATCH", "/circuit-breakers/data_service/config", {"recovery_timeout": 2.0})[0] == 200
+        assert server.request("PATCH", "/circuit-breakers/data_service/config", EDIT)[0] == 200
         yield
     finally:
         running.terminate()
@@ -112,35 +113,68 @@ def test_panels_do_not_overlap_and_fill_their_rows() -> None:
     assert len(cells) == len(set(cells)) == 24 * (max(y for _, y in cells) + 1)
 
 
-def filled(expr: str) -> str:
-    """``expr`` with Grafana's variables as a viewer finds them who has chosen nothing."""
-    slow, limit = VARIABLES["slow"]["current"]["value"], VARIABLES["limit"]["query"]
-    values = {"name": VARIABLES["name"]["allValue"], "slow": slow, "limit": limit,
-              "__rate_interval": WINDOW, "__interval": "2s"}  # fmt: skip
+def choices(variable: str, prometheus: Prometheus, **chosen: str) -> list[str]:
+    """What Grafana would offer."""
+    asked = re.fullmatch(r"label_values\((.+), (\w+)\)", VARIABLES[variable]["query"])
+    assert asked is not None
+    series = re.sub(r"\$(\w+)", lambda found: chosen[found[1]], asked[1])
+    values: list[str] = prometheus.ask(f"label/{asked[2]}/values", **{"match[]": series})
+    return values
+
+
+def filled(expr: str, prometheus: Prometheus, group: str = VARIABLES["group"]["allValue"]) -> str:
+    """``expr`` with Grafana's variables as a viewer finds them who has chosen nothing, but perhaps a group."""
+    names = choices("name", prometheus, group=group)
+    values = {"name": "|".join(map(re.escape, names)).replace("\\", "\\\\"),
+              "slow": VARIABLES["slow"]["current"]["value"], "__rate_interval": WINDOW, "__interval": "2s"}  # fmt: skip
     return re.sub(r"\$(\w+)", lambda found: values[found[1]], expr)
 
 
 @pytest.mark.parametrize("title", QUERIES)
 def test_no_query_is_empty(title: str, fleet: None, prometheus: Prometheus) -> None:
-    expr = filled(QUERIES[title])
-    eventually(lambda: prometheus.lately(expr, 30), within=40, what=f"{title}: {expr}")
+    def found() -> object:
+        return prometheus.lately(filled(QUERIES[title], prometheus), 30)
+
+    eventually(found, within=60, what=f"{title}: {QUERIES[title]}")
+
+
+def test_what_the_panels_promise_is_there() -> None:
+    """States over time, rates against limits, rejections, percentiles, slow calls, instances, the control plane."""
+    asked = {panel["title"]: [target["expr"] for target in panel.get("targets", ())] for panel in DASHBOARD["panels"]}
+    assert "circuit_breaker_failure_rate_threshold" in asked["Failures of the calls made, against the limit"][1]
+    assert "circuit_breaker_slow_call_rate_threshold" in asked["Slow calls, against the limit"][1]
+    assert [re.findall(r"quantile\(([\d.]+)", expr)[0] for expr in asked["How long calls take"]] == [
+        "0.5",
+        "0.95",
+        "0.99",
+    ]
+    assert {"States", "Rejected requests", "State changes", "Instances by state", "Answers to Prometheus"} <= set(asked)
+    assert {a["name"] for a in DASHBOARD["annotations"]["list"]} == {"State changes", "Config edits"}
+    of_breakers = [expr for exprs in asked.values() for expr in exprs if "_bucket" in expr or "_total{" in expr]
+    assert all('name=~"$name"' in expr or "django_" in expr or "process_" in expr for expr in of_breakers)
 
 
 def test_each_breaker_has_a_line_and_the_broken_one_is_seen_to_fail(fleet: None, prometheus: Prometheus) -> None:
     def names(title: str) -> set[str]:
-        return {one["metric"]["name"] for one in prometheus.lately(filled(QUERIES[title]), 30)}
+        return {one["metric"]["name"] for one in prometheus.lately(filled(QUERIES[title], prometheus), 30)}
 
     eventually(lambda: len(names("States, A")) >= 8, within=40)
     eventually(lambda: "data_service" in names("State changes"), within=40)
-    eventually(lambda: prometheus.now(f"{filled(QUERIES['Rejected requests, A'])} > 0"), within=40)
+    eventually(lambda: prometheus.now(f"{filled(QUERIES['Rejected requests, A'], prometheus)} > 0"), within=40)
     eventually(lambda: prometheus.now('ALERTS{alertname="CircuitBreakerOpen"}'), within=40)
 
 
 def test_what_a_viewer_may_choose_is_there_to_choose(fleet: None, prometheus: Prometheus) -> None:
-    names = prometheus.ask("label/name/values", **{"match[]": "circuit_breaker_state"})
-    assert "data_service" in names
-    bounds = prometheus.ask("label/le/values", **{"match[]": "circuit_breaker_call_duration_seconds_bucket"})
-    assert VARIABLES["slow"]["current"]["value"] in bounds
+    assert VARIABLES["slow"]["current"]["value"] in choices("slow", prometheus)
+    eventually(lambda: choices("group", prometheus) == ["market"], within=40)
+    eventually(lambda: len(choices("name", prometheus, group=".*")) >= 8, within=40, what="those without a group too")
+    assert choices("name", prometheus, group="market") == ["data_service"]
+
+
+def test_a_group_that_is_chosen_leaves_only_its_breakers(fleet: None, prometheus: Prometheus) -> None:
+    eventually(lambda: choices("group", prometheus), within=40)
+    states = prometheus.now(filled(QUERIES["States, A"], prometheus, group="market"))
+    assert {one["name"] for one in states} == {"data_service"}
 
 
 def test_servers_tell_of_themselves_and_the_fleet_is_counted_once(fleet: None, prometheus: Prometheus) -> None:

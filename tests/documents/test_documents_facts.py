@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from django.core.management import get_commands
+from prometheus_client.parser import text_string_to_metric_families
 
 from breakers.__main__ import _parser
 from breakers.core import wire
 from breakers.core.config import BREAKER_FIELDS, HTTP_FIELDS
+from breakers.fleet import Fleet
+from breakers.metrics import Exposition
 from tests.documents.pages import PAGES, ROOT, Block, blocks, name_of
 
 SETTINGS, API, CLIENT = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("settings", "api", "client"))
@@ -43,6 +46,12 @@ def test_links_lead_to_a_file_and_to_a_heading_of_it(page: Path) -> None:
         assert linked.exists(), target
         if anchor:
             assert anchor[1:] in anchors(linked), f"{target}{anchor}"
+
+
+def test_the_table_of_metrics_has_every_metric_of_the_server_and_no_other() -> None:
+    told = {family.name for family in text_string_to_metric_families(Exposition(Fleet()).text().decode())}
+    table = re.findall(r"^\| `(circuit_breaker_\w+)` \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
+    assert {name.removesuffix("_total") for name in table} == told
 
 
 def anchors(page: Path) -> set[str]:

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from breakers.core.latency import LatencyHistogram
+from breakers.core.states import Override
 from breakers.metrics import Exposition
 
 
@@ -31,7 +32,9 @@ def test_the_state_is_present_before_any_traffic(scrape):
         assert found["circuit_breaker_requests_total", ("name", "bank-api"), ("state", state)] == 0
 
 
-def test_names_and_labels_are_the_contracts(scene, scrape):
+def test_names_and_labels_are_the_contracts_and_a_few_more_names(scene, scrape):
+    scene.want("bank-api", failure_rate_threshold=0.5, slow_call_duration=1.0, slow_call_rate_threshold=0.5)
+    scene.force(Override.FORCED_OPEN)
     scene.link().tell(add={"successes": 1})
     event = {"kind": "transition", "name": "bank-api", "from_state": "closed", "to_state": "open"}
     scene.fleet.record_event({**event, "reason": "failure_rate"})
@@ -52,6 +55,12 @@ def test_names_and_labels_are_the_contracts(scene, scrape):
         "circuit_breaker_call_duration_seconds_sum": {("name",)},
         "circuit_breaker_config_version": {("name",)},
         "circuit_breaker_agents": {()},
+        # not the contract's: what dashboards draw limits and choose groups by
+        "circuit_breaker_slow_calls_total": {("name",)},
+        "circuit_breaker_failure_rate_threshold": {("name",)},
+        "circuit_breaker_slow_call_rate_threshold": {("name",)},
+        "circuit_breaker_override": {("name", "override")},
+        "circuit_breaker_info": {("group", "name")},
     }
 
 
@@ -120,6 +129,37 @@ def test_the_version_of_the_config_is_told(scene, scrape):
     assert scrape()["circuit_breaker_config_version", ("name", "bank-api")] == 17
 
 
+def test_limits_are_told_where_their_rule_is_on(scene, scrape):
+    names = ("circuit_breaker_failure_rate_threshold", "circuit_breaker_slow_call_rate_threshold")
+    scene.want("bank-api", "other")
+    assert not {key[0] for key in scrape()} & set(names)
+    scene.want("bank-api", failure_rate_threshold=0.25, slow_call_duration=1.0, slow_call_rate_threshold=1)
+    limits = {key: value for key, value in scrape().items() if key[0] in names}
+    assert limits == {(names[0], ("name", "bank-api")): 0.25, (names[1], ("name", "bank-api")): 1.0}
+
+
+def test_slow_calls_are_counted_by_what_the_config_calls_slow(scene, scrape):
+    scene.link().tell(add={"successes": 5, "slow": 2})
+    assert scrape()["circuit_breaker_slow_calls_total", ("name", "bank-api")] == 2
+
+
+def test_an_override_is_told_while_it_stands(scene, scrape):
+    def overrides():
+        return {key[1:]: value for key, value in scrape().items() if key[0] == "circuit_breaker_override"}
+
+    assert overrides() == {}
+    scene.force(Override.FORCED_OPEN)
+    assert overrides() == {(("name", "bank-api"), ("override", "forced_open")): 1}
+    scene.want("bank-api", override=None)
+    assert overrides() == {}
+
+
+def test_the_group_is_told_once_whatever_it_is_called(scene, scrape):
+    scene.want("bank-api", group='the "core"\\\n')
+    groups = [key for key in scrape() if key[0] == "circuit_breaker_info"]
+    assert groups == [("circuit_breaker_info", ("group", 'the "core"\\\n'), ("name", "bank-api"))]
+
+
 def test_the_text_is_as_prometheus_own_writer_would_have_it(scene):
     """Each family once, with help, type and every sample of its own; reasons stay inside their label."""
     scene.want("other")
@@ -128,7 +168,7 @@ def test_the_text_is_as_prometheus_own_writer_would_have_it(scene):
     scene.fleet.record_event({**event, "reason": 'a "quoted"\\ one\n# TYPE x gauge'})
     text = Exposition(scene.fleet).text().decode()
     families = list(text_string_to_metric_families(text))
-    assert len({family.name for family in families}) == len(families) == text.count("\n# TYPE ") == 10
+    assert len({family.name for family in families}) == len(families) == text.count("\n# TYPE ") == 15
     assert all(family.documentation and family.type in ("counter", "gauge", "histogram") for family in families)
     registry = CollectorRegistry()
     registry.register(type("Families", (Collector,), {"collect": lambda self: families})())
