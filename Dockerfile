@@ -1,4 +1,4 @@
-# The control plane. The library is on PyPI; this image is what an operator runs. See docs/deploy.md.
+# The control plane. The library is the wheel; this image is what an operator runs. See docs/deploy.md.
 
 FROM python:3.11-slim-bookworm AS packages
 WORKDIR /build

@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install -
 PYTHON ?= python3.11 python3.12 python3.13 python3 python
 CAN := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: help run test check bench requirements mutants
+.PHONY: help run test check bench docs requirements mutants
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test    the whole suite; says what it skipped and why"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make bench   every benchmark, as ratios"
+	@echo "make docs    the pages as a site, with the reference of the library"
 	@echo "make requirements   pins what pyproject.toml asks for"
 	@echo "make mutants   whether a changed core turns a test red; half an hour; MUTANTS='breakers.core.windows.*' asks for one module"
 
@@ -41,6 +42,12 @@ requirements: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m benchmarks
+
+# The site needs no network. A broken link, or a page that names what is not there, ends it.
+docs: $(VENV)/dev.stamp
+	@$(BIN)/python -m tradpal_cb.settings_page
+	@said=$$(NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build 2>&1) || { echo "$$said" >&2; exit 1; }
+	@echo "Open var/site/index.html; with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory var/site"
 
 # What is left is explained in docs/mutants.md. Remembered in mutants/: the next run asks only what has changed since.
 mutants: $(VENV)/dev.stamp
