@@ -14,14 +14,16 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
 
-from breakers import services
+from breakers import selectors, services
 from breakers.access import address_of, refused
 from breakers.api.permissions import actor_of, may_operate
 from breakers.fleet import fleet
-from breakers.problems import NotFound, VersionConflict
+from breakers.problems import NeedsConfirmation, NotFound, VersionConflict
 
+from . import changes
 from .filters import Filter
 from .page import readable, show
+from .verdict import WORDS, affected, kind_of
 from .words import plural
 
 Answer = tuple[int, str, dict[str, Any]]
@@ -35,14 +37,15 @@ def operation(permission: str) -> Callable[[Callable[[HttpRequest], Answer]], Ca
         @require_POST
         @wraps(action)
         def view(request: HttpRequest) -> HttpResponse:
-            return _answer(request, *_attempt(action, request, permission))
+            return answered(request, *attempted(action, request, permission))
 
         return view
 
     return wrap
 
 
-def _attempt(action: Callable[[HttpRequest], Answer], request: HttpRequest, permission: str) -> Answer:
+def attempted(action: Callable[[HttpRequest], Answer], request: HttpRequest, permission: str) -> Answer:
+    """What came of it, whatever that is, as an answer."""
     if not may_operate(request.user, permission):
         return 403, "You may not do this: it needs the operator role.", {}
     try:
@@ -50,14 +53,34 @@ def _attempt(action: Callable[[HttpRequest], Answer], request: HttpRequest, perm
     except NotFound as problem:
         return 404, f"There is no breaker {problem.name} any more.", {}
     except VersionConflict as problem:
-        version = problem.current_version
-        return 412, f"{problem.name} was changed meanwhile: it is at v{version} now. Look again, then decide.", {}
+        return 412, f"{_meanwhile(problem)} Look again, then decide.", {}
+    except NeedsConfirmation as problem:
+        where = f"the group {problem.group}" if problem.group else "the fleet"
+        sentence = f"Then {problem.count:,} of the {plural(problem.of, 'breaker')} of {where} reject every call."
+        return 409, sentence, {"confirm": True}
     except ValueError as error:
         return 400, str(error), {}
 
 
-def _answer(request: HttpRequest, status: int, sentence: str, facts: dict[str, Any]) -> HttpResponse:
-    if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
+def wants_json(request: HttpRequest) -> bool:
+    """A script asks, not a form."""
+    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+
+
+def _meanwhile(problem: VersionConflict) -> str:
+    """What is true now, and who made it so."""
+    fleet.synchronise()
+    row, change = fleet.row(problem.name), selectors.changes(problem.name).first()
+    who = "" if change is None else f" by {change.actor} ({changes.of_change(change).text})"
+    sentence = f"{problem.name} was changed meanwhile{who}: it is at v{problem.current_version} now"
+    if row is None:
+        return f"{sentence}."
+    some, every = affected(row)
+    return f"{sentence}, {WORDS[kind_of(row)].lower()} on {some:,} of {plural(every, 'instance')}."
+
+
+def answered(request: HttpRequest, status: int, sentence: str, facts: dict[str, Any]) -> HttpResponse:
+    if wants_json(request):
         return JsonResponse({"message": sentence, **facts}, status=status)
     if status == 403:  # told by a message, so that no answer shows it to the log
         refused(who=str(request.user), what=f"POST {request.path}", where=address_of(request), why="not allowed")
@@ -71,17 +94,13 @@ def _back(request: HttpRequest) -> str:
     return target if safe else reverse("dashboard:overview")
 
 
-def _target(request: HttpRequest) -> tuple[str, int]:
-    """Name and version that the person saw, of a button's value ``NAME VERSION``."""
-    name, _, version = request.POST.get("target", "").partition(" ")
+def target_of(request: HttpRequest) -> tuple[str, int, UUID | None]:
+    """Name, version that the person saw, and perhaps one instance, of a button's value ``NAME VERSION [INSTANCE]``."""
+    name, version, instance, *_ = [*request.POST.get("target", "").split(" "), "", ""]
+    instance = instance or request.POST.get("instance", "")
     if not version.isdecimal() or len(version) > 10:
         raise ValueError("Say which breaker, and which version of it you saw.")
-    return name, int(version)
-
-
-def _instance(request: HttpRequest) -> UUID | None:
-    text = request.POST.get("instance", "")
-    return UUID(text) if text else None
+    return name, int(version), UUID(instance) if instance else None
 
 
 def _reason(request: HttpRequest) -> str:
@@ -91,12 +110,12 @@ def _reason(request: HttpRequest) -> str:
 @operation("reset_breaker")
 def reset(request: HttpRequest) -> Answer:
     """One breaker, on all instances that run now or on one of them."""
-    name, version = _target(request)
+    name, version, instance = target_of(request)
     record = services.breaker_reset(
         name=name,
         reason=_reason(request),
         by=actor_of(request),
-        instance=_instance(request),
+        instance=instance,
         expected_version=version,
     )
     fleet.synchronise()
@@ -108,9 +127,23 @@ def reset(request: HttpRequest) -> Answer:
 @operation("override_breaker")
 def release(request: HttpRequest) -> Answer:
     """Lift the fleet's override of one breaker."""
-    name, version = _target(request)
+    name, version, _ = target_of(request)
     services.override_release(name=name, reason=_reason(request), by=actor_of(request), expected_version=version)
-    return 200, f"Released {name}.", {"name": name}
+    return 200, f"Released {name}.", ordered(name)
+
+
+def ordered(name: str) -> dict[str, Any]:
+    """Whom to wait for after an override or its release: who has the breaker, and who of them has confirmed.
+
+    ``command`` is what rows say of themselves once the order stands: name, and when its override ends.
+    """
+    fleet.synchronise()
+    row = fleet.row(name)
+    if row is None:
+        return {"name": name}
+    on, of = row["applied"]["on"], row["applied"]["of"]
+    ends = row["override"]["expires_at"] if row["override"] else None
+    return {"name": name, "command": f"{name} {ends or ''}", "targeted": of, "confirmed": on, "silent": 0}
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -170,4 +170,3 @@ BLANK = Cells(
     since="", age="", action=_NO_ACTION,
 )  # fmt: skip
 """What the browser copies for a row that came later."""
-BLANK_GROUP = Group("", Kind.CLOSED, "", {}, 12)

@@ -99,7 +99,9 @@ class InstanceCells:
     rejected: str
     config: str
     problem: str
+    since: str
     age: str
+    last_seen: str
     heard: str
 
 
@@ -117,7 +119,9 @@ def instance_cells(row: Mapping[str, Any], now: datetime) -> InstanceCells:
         rejected=f"{row['rejected']:,}",
         config="code" if row["config_version"] is None else f"v{row['config_version']}",
         problem=row["refused"] or ("" if row["applied"] or row["silent"] else "not applied yet"),
+        since=row["since"] or "",
         age=words.duration(words.elapsed(row["since"], now)),
+        last_seen=row["last_seen"] or "",
         heard=words.duration(words.elapsed(row["last_seen"], now)),
     )
 

@@ -20,6 +20,8 @@ from breakers.alerts import alerts
 from breakers.api.permissions import may_operate, may_read
 from breakers.fleet import fleet
 
+from .verdict import Kind, level, tally
+
 View = Callable[..., HttpResponse]
 
 
@@ -28,14 +30,16 @@ class NavItem:
     label: str
     url: str
     current: bool = False
-    count: int = 0
+    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The frame around a page's content. ``denied``: why this person may not reset; empty when they may."""
+    """The frame around a page's content. ``denied``: why this person may not reset, or force; empty when they may."""
 
     title: str
+    level: str
+    """Of the worst breaker: the colour of the tab's icon."""
     now: datetime
     nav: tuple[NavItem, ...]
     environment: str
@@ -51,6 +55,12 @@ class Page:
         if self.may_reset:
             return ""
         return "Resetting needs the operator role" if self.user_name else "Sign in to reset"
+
+    @property
+    def denied_override(self) -> str:
+        if self.may_override:
+            return ""
+        return "Forcing needs the operator role" if self.user_name else "Sign in to force"
 
 
 def readable(view: View) -> View:
@@ -74,8 +84,11 @@ def show(request: HttpRequest, template: str, here: str, title: str, **context: 
 def page(request: HttpRequest, here: str, title: str) -> Page:
     user = request.user
     name = user.get_username()
+    counts = tally(fleet.rows())
+    opened = f"({counts[Kind.OPEN]:,} open) " if counts[Kind.OPEN] else ""
     return Page(
-        title=f"{title} · Breakers",
+        title=f"{opened}{title} · Breakers",
+        level=level(counts),
         now=timezone.now(),
         nav=_nav(user, here),
         environment=settings.CIRCUIT_BREAKER_ENVIRONMENT,
@@ -88,8 +101,8 @@ def page(request: HttpRequest, here: str, title: str) -> Page:
 
 
 def _nav(user: AbstractBaseUser | AnonymousUser, here: str) -> tuple[NavItem, ...]:
-    places = [("Overview", "overview", 0), ("Alerts", "alerts", len(alerts())), ("Events", "events", 0)]
-    places += [("Instances", "instances", 0), ("Connect", "connect", 0)]
+    places = [("Overview", "overview", None), ("Alerts", "alerts", len(alerts())), ("Events", "events", None)]
+    places += [("Instances", "instances", None), ("Connect", "connect", None)]
     items = [NavItem(label, reverse(f"dashboard:{name}"), name == here, count) for label, name, count in places]
     staff = [NavItem("Admin", reverse("admin:index"))] if getattr(user, "is_staff", False) else []
     return (*items, *staff)

@@ -1,13 +1,14 @@
-"""Geometry of the small pictures, as SVG attributes. ``static/js/shapes.js`` draws the same in the browser."""
+"""Geometry of the pictures, as SVG attributes. ``static/js/shapes.js`` draws those of a row again in the browser."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from breakers.fleet import Row
+from breakers.fleet import Row, Volume
 
 from .verdict import Kind, kind_of
-from .words import tenths
+from .words import speed, tenths
 
 MARKS = 40
 """More instances than this are drawn in proportion."""
@@ -115,6 +116,11 @@ def _runs(trend: Sequence[float | None]) -> list[list[tuple[int, float]]]:
     return [run for run in runs if run]
 
 
+def bound(limit: float) -> str:
+    """The limit as a line across the chart of the failure rate, which is drawn as :func:`spark` draws."""
+    return f"M0 {_up(limit * 100)}h{SPARK_WIDTH}"
+
+
 def pulse(counts: Mapping[str, Sequence[int]]) -> dict[str, str]:
     """State changes a minute as stacked columns, 4 wide, closed at the bottom, open on top; 29 high at the most."""
     highest = max((sum(column) for column in zip(*counts.values(), strict=True)), default=0)
@@ -130,3 +136,46 @@ def pulse(counts: Mapping[str, Sequence[int]]) -> dict[str, str]:
                 path += f"M{minute * 4} {tenths(floors[minute])}h3v{tenths(height)}h-3z"
         paths[state] = path
     return paths
+
+
+CHART_WIDTH, CHART_HEIGHT = 300, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Calls a second as stacked columns: passed, on them failed, on top rejected. ``highest`` is the scale."""
+
+    passed: str
+    failed: str
+    rejected: str
+    highest: str
+    text: str
+
+
+def columns(volumes: Sequence[Volume]) -> Columns:
+    """The newest at the right, in a picture ``CHART_WIDTH`` by ``CHART_HEIGHT``."""
+    highest = _round_up(max((sum(_parts(volume)) for volume in volumes), default=0.0))
+    paths = dict.fromkeys(("passed", "failed", "rejected"), "")
+    step = CHART_WIDTH / SPARK_POINTS
+    for place, volume in enumerate(volumes, start=SPARK_POINTS - len(volumes)):
+        floor = float(CHART_HEIGHT)
+        for name, value in zip(paths, _parts(volume), strict=True):
+            height = value * CHART_HEIGHT / highest
+            floor -= height
+            if height:
+                paths[name] += f"M{tenths(place * step + 1)} {tenths(floor)}h8v{tenths(height)}h-8z"
+    last = _parts(volumes[-1]) if volumes else (0.0, 0.0, 0.0)
+    told = ", ".join(f"{speed(value)} {name}" for name, value in zip(paths, last, strict=True))
+    return Columns(**paths, highest=speed(highest), text=f"Calls per second of the last 5 minutes, at last {told}")
+
+
+def _parts(volume: Volume) -> tuple[float, float, float]:
+    return volume["passed"], volume["failed"], volume["rejected"]
+
+
+def _round_up(value: float) -> float:
+    """The scale: 1, 2 or 5 times a power of ten."""
+    scale = 1.0
+    while scale < value:
+        scale = next(scale * factor for factor in (2.0, 5.0, 10.0) if scale * factor >= value or factor == 10.0)
+    return scale

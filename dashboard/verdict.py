@@ -116,11 +116,12 @@ def verdict(rows: Sequence[Row], silent: int, now: datetime) -> Verdict:
     detail = "" if worst is None else f", {_plight(worst, now)}."
     name = "" if worst is None else worst["name"]
     return Verdict(
-        _level(counts), _title(counts, len(rows)), name, f"{detail}{_unheard(silent)}{_last_change(rows, now)}".strip()
+        level(counts), _title(counts, len(rows)), name, f"{detail}{_unheard(silent)}{_last_change(rows, now)}".strip()
     )
 
 
-def _level(counts: Counter[Kind]) -> str:
+def level(counts: Counter[Kind]) -> str:
+    """The worst colour of all."""
     if counts[Kind.OPEN]:
         return "open"
     return "half_open" if any(counts[kind] for kind in _ASIDE) else "closed"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -18,19 +21,18 @@ from breakers.api.permissions import actor_of, may_operate
 from breakers.fleet import fleet
 from breakers.problems import AlreadyExists
 
-from . import changes, detail, shapes
-from .cells import BLANK, BLANK_GROUP, cells, grouped
+from . import changes, detail, forcing, shapes
+from .cells import BLANK, cells
 from .filters import Filter
 from .lanes import swimlane
 from .page import readable, show
+from .recent import context, recent
 from .verdict import needs_attention, verdict, worst_first
-from .words import duration, elapsed, limit, plural
+from .words import duration, elapsed, limit, moment, plural
 
-LATEST = 8
 HISTORY = 20
 EVENTS = 100
 SPANS = {"30m": timedelta(minutes=30), "6h": timedelta(hours=6), "24h": timedelta(hours=24)}
-BLANK_ENTRY = changes.Entry("", timezone.now(), "config", "", "")
 
 
 @require_safe
@@ -54,15 +56,13 @@ def overview(request: HttpRequest) -> HttpResponse:
     rows = [row for row in worst_first(every) if wanted.matches(row)]
     trouble = [cells(row, now) for row in rows if needs_attention(row)]
     rest = [cells(row, now) for row in rows if not needs_attention(row)]
-    judged, counts = verdict(every, fleet.summary()["silent"], now), changes.pulse(now)
-    opened = next(chip.count for chip in Filter().chips(every) if chip.key == "open")
     return show(
         request,
         "dashboard/overview.html",
         "overview",
-        f"({opened} open) Overview" if opened != "0" else "Overview",
-        verdict=judged,
-        pulse={**shapes.pulse(counts), "text": changes.pulse_text(counts), "counts": counts},
+        "Overview",
+        **context(),
+        verdict=verdict(every, fleet.summary()["silent"], now),
         chips=wanted.chips(every),
         filter=wanted,
         total=f"{len(every):,}",
@@ -70,14 +70,18 @@ def overview(request: HttpRequest) -> HttpResponse:
         attention_note=f"{plural(len(trouble), 'breaker')}, worst first",
         rest=rest,
         rest_note=plural(len(rest), "breaker"),
-        groups=grouped(every),
-        changes=changes.latest(LATEST),
         onboarding=not every,
         origin=request.build_absolute_uri("/").rstrip("/"),
         blank=BLANK,
-        blank_group=BLANK_GROUP,
-        blank_entry=BLANK_ENTRY,
     )
+
+
+@require_safe
+@never_cache
+@readable
+def latest(request: HttpRequest) -> HttpResponse:
+    """What the overview asks for again as things happen; the rows come by the feed."""
+    return HttpResponse(recent.text())
 
 
 @require_safe
@@ -113,6 +117,9 @@ def breaker(request: HttpRequest, name: str) -> HttpResponse:
         others=others,
         audit=changes.newest(HISTORY, name=name, what="actions"),
         history=changes.newest(HISTORY, name=name, what="transitions"),
+        calls=shapes.columns(fleet.volumes(name)),
+        bound="" if row["limit"] is None else shapes.bound(row["limit"]),
+        questions=forcing.questions(row),
         may_edit=getattr(request.user, "is_staff", False) and may_operate(request.user, "change_breakerconfig"),
     )
 
@@ -135,7 +142,7 @@ def events(request: HttpRequest) -> HttpResponse:
         EVENTS, name=name or None, what=what, after=changes.Cursor.parse(request.GET.get("before", ""))
     )
     older = found[-1].cursor if len(found) == EVENTS else ""
-    context = {"entries": found, "name": name, "what": what, "older": older}
+    context = {"entries": found, "name": name, "what": what, "older": older, "paged": "before" in request.GET}
     return show(request, "dashboard/events.html", "events", "Events", **context)
 
 
@@ -166,4 +173,21 @@ def connect(request: HttpRequest) -> HttpResponse:
             problem = str(error)
     origin = request.build_absolute_uri("/").rstrip("/")
     context = {"may_make": may_make, "secret": secret, "problem": problem, "origin": origin, "name": name}
-    return show(request, "dashboard/connect.html", "connect", "Connect", linked=len(fleet.instances()), **context)
+    return show(request, "dashboard/connect.html", "connect", "Connect", **context, **_arrival(request, name))
+
+
+def _arrival(request: HttpRequest, made: str) -> dict[str, Any]:
+    """Whom the page waits for: a service by name, or whoever links first after the page was opened."""
+    service = request.GET.get("service", made)[:100]
+    try:
+        since = moment(request.GET.get("since")) or timezone.now()
+    except ValueError:  # a bookmark never fails
+        since = timezone.now()
+    linked = fleet.instances()
+    mine = [one for one in linked if one["service"] == service or (not service and _began(one) >= since)]
+    wait_at = f"{request.path}?{urlencode({'service': service} if service else {'since': since.isoformat()})}"
+    return {"linked": len(linked), "service": service, "arrived": mine[0] if mine else None, "wait_at": wait_at}
+
+
+def _began(instance: Mapping[str, Any]) -> datetime:
+    return moment(instance["first_seen"]) or timezone.now()

@@ -45,6 +45,10 @@ class ForceOpenForm(ForceForm):
         where = f"the group {problem.group}" if problem.group else "the fleet"
         text = f"Then {problem.count} of the {problem.of} breakers of {where} reject every call."
         self.add_error(None, f"{text} Tick the box if you mean it.")
+        self.show_confirm()
+
+    def show_confirm(self) -> None:
+        """The box, which nobody sees before it is needed."""
         self.fields["confirm"].widget = forms.CheckboxInput()
 
 

@@ -23,6 +23,7 @@ from .ledger import Ledger
 from .observed import InstanceFacts
 from .past import Past, recall_since, since_when
 from .picture import Counted, Picture
+from .rates import Volume
 from .rows import derive_instance, derive_instance_rows, derive_row
 from .summary import Summary, derive_metrics, derive_summary
 from .troubles import FLAPPING_SPAN, Drops, Troubles, derive_drops, derive_troubles
@@ -273,6 +274,12 @@ class Fleet:
         with self._lock:
             record = self._wanted.records[name]
             return derive_metrics(self._ledger.view(name), record, self._clock())
+
+    def volumes(self, name: str) -> list[Volume]:
+        """Calls a second of the last 5 minutes, oldest first; none for an unknown name."""
+        with self._lock:
+            view = self._known(name)
+            return [] if view is None else view.flow.volumes()
 
     def instances(self) -> list[dict[str, Any]]:
         """Who is linked, or was until at most 300 s ago; by service and host."""

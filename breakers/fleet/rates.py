@@ -19,6 +19,14 @@ class Rates(TypedDict):
     rejected: float
 
 
+class Volume(TypedDict):
+    """What passed through in one step, per second: ``passed`` were let through and did not fail."""
+
+    passed: float
+    failed: float
+    rejected: float
+
+
 Sample = tuple[float, int, int, int, int]
 """Moment (epoch seconds), and since the fleet began to watch: calls, judged calls, failures, rejected."""
 
@@ -39,6 +47,7 @@ class Flow:
         "_samples",
         "_step",
         "_trend",
+        "_volumes",
         "rates",
         "recent",
     )
@@ -47,6 +56,7 @@ class Flow:
         self._calls = self._judged = self._failures = self._rejected = 0
         self._samples: deque[Sample] = deque()
         self._trend: deque[float | None] = deque(maxlen=TREND_LENGTH)
+        self._volumes: deque[tuple[float, float, float]] = deque(maxlen=TREND_LENGTH)
         self._step: Sample | None = None
         self._begun = 0.0
         self.rates = Rates(calls=0.0, failures=0.0, rejected=0.0)
@@ -84,6 +94,10 @@ class Flow:
         """Percent failed of each 10 s, oldest first, up to 30; ``None`` without calls; empty when none had any."""
         return list(self._trend) if any(value is not None for value in self._trend) else []
 
+    def volumes(self) -> list[Volume]:
+        """What each 10 s of :meth:`trend` carried, oldest first, up to 30; those without calls as well."""
+        return [Volume(passed=passed, failed=failed, rejected=rejected) for passed, failed, rejected in self._volumes]
+
     def _now(self, now: float) -> Sample:
         return now, self._calls, self._judged, self._failures, self._rejected
 
@@ -104,7 +118,9 @@ class Flow:
         begun = self._step
         if begun is None or now - begun[0] < TREND_STEP:
             return False
-        before = self.trend()
+        before, span = self.trend(), now - begun[0]
+        calls, failures, rejected = self._calls - begun[1], self._failures - begun[3], self._rejected - begun[4]
+        self._volumes.append((_speed(calls - failures, span), _speed(failures, span), _speed(rejected, span)))
         failed = share(self._failures - begun[3], self._judged - begun[2])
         self._trend.append(None if failed is None else round(failed * 100, 1))
         self._step = self._now(now)

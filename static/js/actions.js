@@ -4,120 +4,131 @@ import { affected, kindOf, WORDS } from "./verdict.js";
 import { count, limit, percent, plural } from "./words.js";
 
 const PATIENCE = 60000; // a reset lives this long
+const ASKS_BACK = [400, 409];
+const fieldsOf = (form) => Object.fromEntries(new FormData(form));
 
-/** Wires every button.act; `rowOf(name)` is the row as last heard, or null. */
+async function send(url, fields) {
+  const body = new FormData(byId("act"));
+  for (const [name, value] of Object.entries(fields)) body.set(name, value);
+  try {
+    const answer = await fetch(url, { method: "POST", headers: { Accept: "application/json" }, body });
+    const said = answer.headers.get("Content-Type")?.includes("json") ? await answer.json() : {};
+    return { ok: answer.ok, status: answer.status, message: `The server refused (${answer.status}).`, ...said };
+  } catch {
+    return { ok: false, message: "The server gave no answer. Nothing is known to have happened." };
+  }
+}
+
+function pending(button, on) {
+  button.ariaBusy = button.ariaDisabled = on ? "true" : null; // not disabled: the focus stays
+  button.toggleAttribute("data-pending", on);
+}
+
+/** A dialog that is open until its answer is one, not another question: the answer, or null where it was dismissed. */
+function ask(dialog, url, fields, words = {}) {
+  const form = part(dialog, "form");
+  const go = part(form, "[data-part=go]");
+  const confirm = part(form, "[data-part=confirm]");
+  const problem = part(form, "[data-part=problem]");
+  form.reset();
+  for (const [name, text] of Object.entries({ problem: "", ...words })) say(part(form, `[data-part=${name}]`), text);
+  confirm?.toggleAttribute("hidden", true);
+  dialog.showModal();
+  return new Promise((done) => {
+    const ended = new AbortController();
+    on(form, "submit", async (event) => {
+      if (event.submitter?.value === "cancel") return;
+      event.preventDefault();
+      pending(go, true);
+      const answer = await send(url, { ...fieldsOf(form), ...fields });
+      pending(go, false);
+      say(problem, answer.message);
+      confirm?.toggleAttribute("hidden", !answer.confirm);
+      if (ASKS_BACK.includes(answer.status)) return;
+      done(answer);
+      dialog.close();
+    }, { signal: ended.signal });
+    on(dialog, "close", () => (ended.abort(), done(null)), { once: true });
+  });
+}
+
+/** Wires what acts; `rowOf(name)` is the row as last heard, or null. */
 export function actions(rowOf) {
-  const resets = new Map(); // by command
-
-  async function send(url, fields) {
-    const body = new FormData(byId("act"));
-    for (const [name, value] of Object.entries(fields)) body.set(name, value);
-    try {
-      const answer = await fetch(url, { method: "POST", headers: { Accept: "application/json" }, body });
-      const said = answer.headers.get("Content-Type")?.includes("json") ? await answer.json() : {};
-      return { ok: answer.ok, message: `The server refused (${answer.status}).`, ...said };
-    } catch {
-      return { ok: false, message: "The server gave no answer. Nothing is known to have happened." };
-    }
-  }
-
-  function confirm(dialog, parts) {
-    for (const [name, text] of Object.entries(parts)) say(part(dialog, `[data-part=${name}]`), text);
-    part(dialog, "form").reset();
-    dialog.returnValue = "cancel";
-    dialog.showModal();
-    return new Promise((done) => {
-      on(dialog, "close", () => done(dialog.returnValue === "go" ? part(dialog, "form") : null), { once: true });
-    });
-  }
-
-  function pending(button, on) {
-    button.ariaBusy = on ? "true" : null;
-    button.disabled = on;
-    button.toggleAttribute("data-pending", on);
-  }
+  const orders = new Map(); // by command: a reset's id, or a breaker and when its override ends
 
   function show(command) {
-    const { name, line, button, progress, overdue } = resets.get(command);
+    const { text, line, button, overdue, progress } = orders.get(command);
     const { targeted, confirmed, silent } = progress;
     const missing = targeted - confirmed;
-    const done = missing === 0;
-    const settled = done || overdue || missing === silent;
-    const rest = !done && settled ? `, ${count(missing)} no answer` : "";
-    const text = targeted ? `Reset ${name}: ${count(confirmed)} of ${count(targeted)} confirmed${rest}` : `Reset ${name}: no instance is linked`;
-    toast(text, settled ? (done ? "success" : "warning") : "info", line);
+    const settled = !missing || overdue || missing === silent;
+    const rest = missing && settled ? `, ${count(missing)} no answer` : "";
+    const so = targeted ? `${count(confirmed)} of ${count(targeted)} confirmed${rest}` : "no instance is linked";
+    toast(`${text}: ${so}`, settled ? (missing ? "warning" : "success") : "info", line);
     if (settled && button) pending(button, false);
   }
 
-  function follow(answer, name, button, line) {
-    const early = resets.get(answer.command)?.progress;
-    const { targeted, confirmed, silent } = early ?? answer;
-    resets.set(answer.command, { name, button, line, progress: { targeted, confirmed, silent } });
-    show(answer.command);
+  function follow(answer, text, button, line) {
+    const { command, name } = answer;
+    orders.set(command, { progress: answer, ...orders.get(command), text, button, line });
+    show(command);
+    compare([rowOf(name)]);
     setTimeout(() => {
-      const reset = resets.get(answer.command);
-      if (reset.progress.confirmed < reset.progress.targeted) {
-        reset.overdue = true;
-        show(answer.command);
-      }
-      resets.delete(answer.command);
+      const order = orders.get(command);
+      orders.delete(command);
+      if (order.progress.confirmed === order.progress.targeted) return;
+      orders.set(command, { ...order, overdue: true });
+      show(command);
+      orders.delete(command);
     }, PATIENCE);
   }
 
-  async function reset(button, name) {
-    const row = rowOf(name);
-    const instance = button.dataset.instance ?? "";
-    let reason = "";
-    if (!instance) {
-      const form = await confirm(byId("reset-dialog"), { name, ...facts(row) });
-      if (!form) return;
-      reason = form.elements.reason.value;
-    }
-    pending(button, true);
-    const line = toast(`Resetting ${name}…`);
-    const answer = await send(button.formAction, { target: button.value, reason, instance });
-    if (answer.ok) return follow(answer, name, button, line);
-    pending(button, false);
-    toast(answer.message, "error", line);
+  function heard(command, progress) {
+    const order = orders.get(command);
+    orders.set(command, { ...order, progress });
+    if (order?.line) show(command);
+    else setTimeout(() => orders.get(command)?.line || orders.delete(command), PATIENCE); // it may be somebody else's
   }
 
-  async function release(button, name) {
-    pending(button, true);
-    const answer = await send(button.formAction, { target: button.value });
-    pending(button, false);
-    toast(answer.message, answer.ok ? "success" : "error");
+  function compare(rows) {
+    for (const row of orders.size ? rows : []) {
+      const command = row && `${row.name} ${row.override?.expires_at ?? ""}`;
+      if (orders.has(command)) heard(command, { targeted: row.applied.of, confirmed: row.applied.on, silent: 0 });
+    }
+  }
+
+  async function act(button, text, asking) {
+    const answer = await asking;
+    pending(button, answer?.ok ?? false);
+    if (!answer) return;
+    const line = toast(answer.message, answer.ok ? "info" : "error");
+    if (answer.ok) follow(answer, text || answer.message.replace(/\.$/, ""), button, line);
   }
 
   on(document, "click", (event) => {
-    const button = event.target.closest("button.act");
-    if (!button || button.disabled) return;
+    const button = event.target.closest("button.act:enabled, [data-dialog]");
+    if (!button) return;
     event.preventDefault();
-    const name = button.value.split(" ")[0];
-    if (button.formAction.endsWith("/release")) release(button, name);
-    else reset(button, name);
+    if (button.ariaDisabled) return;
+    const target = button.value || byId("breaker").dataset.target;
+    const [name, , instance] = target.split(" ");
+    const { dialog } = button.dataset;
+    const reset = `Reset ${name}`;
+    if (dialog) act(button, null, ask(byId(dialog), button.href, { target }));
+    else if (instance || button.formAction.endsWith("/release")) {
+      pending(button, true);
+      act(button, instance && reset, send(button.formAction, { target }));
+    } else act(button, reset, ask(byId("reset-dialog"), button.formAction, { target }, { name, ...facts(rowOf(name)) }));
   });
 
   return {
-    event(message) {
-      if (message.kind !== "reset_progress") return;
-      const known = resets.get(message.command);
-      if (!known) {
-        resets.set(message.command, { progress: message });
-        return;
-      }
-      known.progress = message;
-      if (known.line) show(message.command);
-    },
+    event: (message) => message.kind === "reset_progress" && heard(message.command, message),
+    rows: compare,
     async resetAll(link, rows) {
       const open = rows.filter((row) => ["open", "ready"].includes(kindOf(row))).length;
-      const typed = String(rows.length);
       const told = `${count(open)} of them ${open === 1 ? "is" : "are"} open now. Overrides stay.`;
-      const form = await confirm(byId("all-dialog"), { count: plural(rows.length, "breaker"), typed, facts: told });
-      if (!form) return;
-      const query = Object.fromEntries(new URLSearchParams(location.search));
-      const fields = { ...query, count: form.elements.count.value, reason: form.elements.reason.value };
-      const answer = await send(link.href, fields);
-      toast(answer.message, answer.ok ? "success" : "error");
+      const words = { count: plural(rows.length, "breaker"), typed: String(rows.length), facts: told };
+      const answer = await ask(byId("all-dialog"), link.href, Object.fromEntries(new URLSearchParams(location.search)), words);
+      if (answer) toast(answer.message, answer.ok ? "success" : "error");
     },
   };
 }
@@ -128,6 +139,5 @@ function facts(row) {
   const state = `${WORDS[kindOf(row)]} on ${count(some)} of ${plural(all, "instance")}.`;
   const bound = row.limit === null ? "" : `, limit ${limit(row.limit)}`;
   const rate = row.failure_rate === null ? "Too few calls for a failure rate." : `Failure rate now ${percent(row.failure_rate)}${bound}.`;
-  const live = row.instances.total - row.instances.silent;
-  return { count: plural(live, "instance"), facts: `${state} ${rate}` };
+  return { count: plural(row.instances.total - row.instances.silent, "instance"), facts: `${state} ${rate}` };
 }

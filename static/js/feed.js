@@ -53,6 +53,11 @@ export class Feed {
     return this.serverTime || this.attempts ? "reconnecting" : "connecting";
   }
 
+  /** What is shown may be taken for what is. */
+  get sure() {
+    return ["connecting", "live", "lagging", "polling"].includes(this.state);
+  }
+
   open() {
     clearTimeout(this.timer);
     let opened = false;
@@ -109,12 +114,13 @@ export class Feed {
   tick() {
     if (this.synced && this.behind > GIVE_UP) this.reconnect();
     const due = now() - (this.asked ?? 0) >= 1000 * POLL_EVERY;
-    if (this.cutOff && !this.signedOut && navigator.onLine && due) this.ask();
+    if (this.cutOff && !this.signedOut && due) this.ask();
     this.on.moved();
   }
 
   /** Over HTTP: are we still welcome; and what is there to show. */
   async ask() {
+    if (!navigator.onLine) return;
     this.asked = now();
     try {
       const answer = await fetch("/dashboard", { headers: { Accept: "application/json" }, cache: "no-store" });

@@ -1,6 +1,6 @@
 // What every page does: theme, clock, connection, toasts, keys.
 import { Feed } from "./feed.js";
-import { clock, roughly, tenths } from "./words.js";
+import { age, clock, roughly, tenths } from "./words.js";
 
 export const part = (node, selector) => node.querySelector(selector);
 export const on = (node, name, listener, how) => node.addEventListener(name, listener, how);
@@ -21,6 +21,12 @@ export function toast(text, level = "info", node = null) {
   clearTimeout(line.timer);
   line.timer = setTimeout(() => line.remove(), TOAST);
   return line;
+}
+
+let told = { title: document.title, level: byId("favicon").dataset.level };
+/** What the tab says of the fleet, for as long as it is sure. */
+export function head(title, level) {
+  told = { title, level };
 }
 
 let announced = 0;
@@ -90,6 +96,9 @@ function showLink(feed) {
   say(byId("link-word"), state[0].toUpperCase() + state.slice(1).replace("_", " "));
   const fresh = state === "live" || state === "lagging";
   say(byId("link-age"), fresh ? `${tenths(feed.behind)} s behind` : feed.serverTime ? `data from ${clock(feed.serverTime)}` : "");
+  const title = (feed.sure ? "" : "? ") + told.title;
+  if (document.title !== title) document.title = title;
+  put(byId("favicon"), "href", byId("favicon").dataset[feed.sure ? told.level : "neutral"]);
   const words = banner(feed);
   byId("banner").hidden = !words;
   if (!words) return;
@@ -108,6 +117,7 @@ export function start(hear = {}) {
   setInterval(() => {
     feed.tick();
     say(byId("clock"), `${clock(feed.time)} UTC`);
+    for (const node of document.querySelectorAll("[data-age]")) say(node, age(node.dataset.age, feed.sure ? feed.time : null));
     hear.tick?.(feed);
   }, 1000);
   theme();

@@ -1,6 +1,6 @@
-// Pages that stand still: only the frame is live.
-import { actions } from "./actions.js";
+// Pages that the server writes, and writes anew as things happen.
+import { live } from "./live.js";
 import { start } from "./page.js";
 
-const act = actions(() => null);
-start({ event: act.event });
+const regions = live();
+start({ snapshot: regions.soon, event: regions.soon, tick: regions.tick });

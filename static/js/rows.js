@@ -1,10 +1,11 @@
 // The lists: one element a breaker, kept while it is there; rows move only when nobody looks.
 import { bar, marks, marksSize, spark } from "./shapes.js";
 import { affected, kindOf, needsAttention, WORDS } from "./verdict.js";
-import { count, duration, elapsed, hour, limit, pageOf, percent, plural, speed } from "./words.js";
-import { byId, icon, part, put, say } from "./page.js";
+import { age, count, hour, limit, pageOf, percent, plural, speed } from "./words.js";
+import { byId, part, put, say } from "./page.js";
 
 const HOLD = 3000;
+const KEYED = ":has(:focus-visible)"; // a click leaves the focus, not the eye
 const HOVERS = matchMedia("(hover: hover)").matches; // a finger's stays
 
 function note(row) {
@@ -42,40 +43,45 @@ export function texts(row) {
   };
 }
 
-const known = new WeakMap(); // element -> its cells
-function cellsOf(element) {
-  if (!known.has(element)) known.set(element, [...element.querySelectorAll("[data-cell]:not(.c-age)")]);
-  return known.get(element);
+const SINGLE = {
+  use: ".badge use", marks: ".marks", bar: ".bar", value: ".value", limit: ".limit", line: ".line", area: ".area",
+  name: "a.name", more: "a.more", act: ".act", age: ".c-age",
+};
+const known = new WeakMap(); // element -> its parts: looking for them costs more than filling them
+function partsOf(element) {
+  if (known.has(element)) return known.get(element);
+  const parts = Object.fromEntries(Object.entries(SINGLE).map(([name, selector]) => [name, part(element, selector)]));
+  parts.cells = [...element.querySelectorAll("[data-cell]")];
+  parts.paths = [...parts.marks.children];
+  known.set(element, parts);
+  return parts;
 }
 
-function fill(row, element) {
+function fill(row, element, now) {
   const kind = kindOf(row);
   const words = texts(row);
-  for (const cell of cellsOf(element)) say(cell, words[cell.dataset.cell]);
+  const parts = partsOf(element);
+  for (const cell of parts.cells) say(cell, words[cell.dataset.cell]);
   put(element, "data-name", row.name);
   put(element, "data-state", kind);
-  put(element, "data-since", row.since ?? "");
-  icon(part(element, ".badge"), kind);
-  const set = (selector, name, value) => put(part(element, selector), name, String(value));
+  put(parts.use, "href", `#i-${kind}`);
   const [width, height] = marksSize(row);
-  set(".marks", "width", width);
-  set(".marks", "height", height);
-  for (const [name, d] of Object.entries(marks(row))) set(`.m-${name}`, "d", d);
+  put(parts.marks, "width", String(width));
+  put(parts.marks, "height", String(height));
+  const squares = marks(row);
+  for (const path of parts.paths) put(path, "d", squares[path.classList[0].slice(2)]);
   const [length, place, over] = bar(row);
-  set(".bar", "data-over", over ? "yes" : "no");
-  set(".value", "width", length);
-  set(".limit", "d", place);
-  trend(element, row);
-  for (const link of element.querySelectorAll("a.name, a.more")) put(link, "href", pageOf(row.name));
-  set("a.more", "aria-label", `Details of ${row.name}`);
-  aim(part(element, ".act"), row);
-}
-
-/** The line of the last 5 minutes. */
-export function trend(element, row) {
+  put(parts.bar, "data-over", over ? "yes" : "no");
+  put(parts.value, "width", length);
+  put(parts.limit, "d", place);
   const [line, area] = spark(row.trend);
-  put(part(element, ".line"), "d", line);
-  put(part(element, ".area"), "d", area);
+  put(parts.line, "d", line);
+  put(parts.area, "d", area);
+  for (const link of [parts.name, parts.more]) put(link, "href", pageOf(row.name));
+  put(parts.more, "aria-label", `Details of ${row.name}`);
+  aim(parts.act, row);
+  put(parts.age, "data-age", row.since ?? "");
+  say(parts.age, age(row.since, now));
 }
 
 /** The button of a row. */
@@ -101,13 +107,13 @@ export class Lists {
 
   /** Somebody points at a list, or is in it, or was 3 s ago. */
   get held() {
-    const looks = HOVERS ? ":hover, :focus-within" : ":focus-within";
+    const looks = HOVERS ? `:hover, ${KEYED}` : KEYED;
     if (Object.values(this.places).some((place) => place.matches(looks))) this.seen = Date.now();
     return Date.now() - this.seen < HOLD;
   }
 
   /** Writes the `changed` rows of `shown`, which come in order. */
-  paint(shown, changed) {
+  paint(shown, changed, now) {
     const wanted = new Set();
     for (const row of shown) {
       wanted.add(row.name);
@@ -117,7 +123,7 @@ export class Lists {
         element = this.template.cloneNode(true);
         this.elements.set(row.name, element);
       }
-      fill(row, element);
+      fill(row, element, now);
     }
     for (const [name, element] of this.elements) {
       if (wanted.has(name)) continue;
@@ -176,11 +182,8 @@ export class Lists {
     return moves;
   }
 
-  /** Once a second: time in state, and order where it was held. */
-  age(now) {
+  /** Once a second: the order, where it was held. */
+  settle() {
     if (byId("held").textContent) this.arrange();
-    for (const element of this.elements.values()) {
-      say(part(element, ".c-age"), duration(elapsed(element.dataset.since || null, now)));
-    }
   }
 }

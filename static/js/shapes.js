@@ -36,18 +36,6 @@ export function marksSize(row) {
   return [Math.max(1, Math.min(n, COLUMNS)) * STEP, Math.max(1, Math.ceil(n / COLUMNS)) * STEP];
 }
 
-export function dots(kinds) {
-  const paths = {};
-  kinds.forEach((kind, place) => {
-    const x = (place % 15) * 12 + 5;
-    const y = Math.floor(place / 15) * 12 + 5;
-    paths[kind] = (paths[kind] ?? "") + (kind === "closed" ? `M${x} ${y}h0` : `M${x - 3} ${y - 3}h6v6h-6z`);
-  });
-  return paths;
-}
-
-export const dotsHeight = (n) => Math.max(1, Math.ceil(n / 15)) * 12;
-
 export function bar(row) {
   const rate = row.failure_rate ?? 0;
   const over = row.limit !== null && rate >= row.limit;
@@ -74,22 +62,4 @@ export function spark(trend) {
   });
   end();
   return [line, area];
-}
-
-export function pulse(counts) {
-  const states = ["closed", "half_open", "open"];
-  let highest = 5;
-  for (let i = 0; i < 60; i++) highest = Math.max(highest, states.reduce((sum, s) => sum + counts[s][i], 0));
-  const floors = Array(60).fill(29);
-  const paths = {};
-  for (const state of states) {
-    paths[state] = "";
-    counts[state].forEach((n, minute) => {
-      if (!n) return;
-      const height = (n * 26) / highest;
-      floors[minute] -= height;
-      paths[state] += `M${minute * 4} ${tenths(floors[minute])}h3v${tenths(height)}h-3z`;
-    });
-  }
-  return paths;
 }

@@ -1,7 +1,7 @@
 // What a row comes to; dashboard/verdict.py says the same.
 import { count, elapsed, plural, roughly } from "./words.js";
 
-export const KINDS = ["open", "ready", "half_open", "forced_open", "forced_closed", "no_data", "closed"];
+const KINDS = ["open", "ready", "half_open", "forced_open", "forced_closed", "no_data", "closed"];
 export const WORDS = {
   open: "Open",
   ready: "Ready to probe",
@@ -53,7 +53,7 @@ export function tally(rows) {
   return counts;
 }
 
-export const groupsOf = (row) => (row.group ? [row.group] : row.services.length ? row.services : ["not linked"]);
+const groupsOf = (row) => (row.group ? [row.group] : row.services.length ? row.services : ["not linked"]);
 
 export function matches(row, filter) {
   if (filter.group && !groupsOf(row).includes(filter.group)) return false;
@@ -69,9 +69,10 @@ const ASIDES = {
   no_data: (n) => `${count(n)} ${n === 1 ? "sends" : "send"} no data`,
 };
 
+/** `rows` worst first. */
 export function verdict(rows, silent, now) {
   const counts = tally(rows);
-  const [worst] = worstFirst(rows.filter(needsAttention));
+  const worst = rows.find(needsAttention);
   const asides = Object.keys(ASIDES).filter((kind) => counts[kind]);
   return {
     open: counts.open,
@@ -100,6 +101,6 @@ function plight(row, now) {
 const unheard = (n) => (n ? ` ${plural(n, "instance")} ${be(n)} silent.` : "");
 
 function lastChange(rows, now) {
-  const ages = rows.map((row) => elapsed(row.since, now)).filter((age) => age !== null);
-  return ages.length ? ` Last change ${roughly(ages.reduce((a, b) => Math.min(a, b)))} ago.` : "";
+  const last = rows.reduce((newest, { since }) => (since > newest ? since : newest), "");
+  return last ? ` Last change ${roughly(elapsed(last, now))} ago.` : "";
 }

@@ -1,11 +1,12 @@
 // How figures read; dashboard/words.py says the same.
 
-export const NOTHING = "–";
-
 export const elapsed = (since, now) => (since ? Math.max(0, (now - Date.parse(since)) / 1000) : null);
 
+/** How long ago; `now` null: since when. */
+export const age = (since, now) => (since && now === null ? `since ${hour(since)}` : duration(elapsed(since, now)));
+
 export function duration(seconds) {
-  if (seconds === null) return NOTHING;
+  if (seconds === null) return "–";
   const s = Math.floor(seconds);
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} m ${s % 60} s`;

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from tests.programs import ServiceProcess
 from tests.servers import ServerProcess
@@ -69,17 +69,24 @@ def cookies(browser: Browser, server: ServerProcess) -> Callable[[str], Any]:
 
 
 @pytest.fixture(autouse=True)
-def complaints() -> Iterator[list[str]]:
-    """Whatever a page of this test says in its console, or throws. A test that expects something takes it out."""
+def complaints(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What any page of this test says in its console, or throws. A test that expects something takes it out."""
     found: list[str] = []
+    new_context = Browser.new_context
+
+    def watched(browser: Browser, **how: Any) -> BrowserContext:
+        context = new_context(browser, **how)
+        context.on("console", lambda message: _note(found, message))
+        context.on("weberror", lambda thrown: found.append(str(thrown.error)))
+        return context
+
+    monkeypatch.setattr(Browser, "new_context", watched)
     yield found
     assert not found, "the browser complained"
 
 
 @pytest.fixture
-def open_page(
-    browser: Browser, server: ServerProcess, cookies: Callable[[str], Any], complaints: list[str]
-) -> Iterator[Open]:
+def open_page(browser: Browser, server: ServerProcess, cookies: Callable[[str], Any]) -> Iterator[Open]:
     """``open_page("/dashboard", person="olivia", width=390, color_scheme="dark")``; ``person=None``: nobody."""
     with ExitStack() as stack:
 
@@ -89,8 +96,6 @@ def open_page(
             if person is not None:
                 context.add_cookies(cookies(person))
             page = context.new_page()
-            page.on("console", lambda message: _note(complaints, message))
-            page.on("pageerror", lambda error: _throw(complaints, error))
             if go:
                 page.goto(server.url + path)
             return page
@@ -101,10 +106,6 @@ def open_page(
 def _note(complaints: list[str], message: ConsoleMessage) -> None:
     if message.type in ("error", "warning"):
         complaints.append(message.text)
-
-
-def _throw(complaints: list[str], error: Error) -> None:
-    complaints.append(str(error))
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 pytestmark = pytest.mark.browser
@@ -120,15 +121,49 @@ def test_rows_keep_their_place_while_somebody_points_at_them(page: Page, feed: F
     expect(page.locator("#held")).to_have_text("")
 
 
-def test_what_several_instances_do_at_once_is_one_change(page: Page, feed: Feed) -> None:
-    opened = {"kind": "transition", "name": "a", "service": "trading", "to_state": "open", "cause": "62 % failed"}
+LATEST = """<!DOCTYPE html><title>Latest</title>
+<ol class="changes" id="changes"><li class="change" id="t8" data-state="open">Open on 3 instances: 62 % failed</li></ol>
+<div id="groups"><div class="group">ledger 1 open</div></div><svg id="pulse"></svg><span id="alert-count">7</span>"""
+
+
+def test_after_an_event_the_page_asks_what_it_means(page: Page, feed: Feed) -> None:
+    asked: list[str] = []
+    page.route("**/dashboard/latest", lambda route: (asked.append("latest"), route.fulfill(body=LATEST))[1])
+    feed.wait(2, hearing=True)
+    asked.clear()
     for instance in ("i1", "i2", "i3"):
-        feed.event(**opened, instance=instance)
+        feed.event(kind="transition", name="a", service="trading", to_state="open", instance=instance)
+    feed.wait(2, hearing=True)
     expect(page.locator("#changes .change").first).to_contain_text("Open on 3 instances: 62 % failed")
-    feed.event(**opened, instance="i2")  # again: another change
-    expect(page.locator("#changes .change").first).to_contain_text("Open on trading: 62 % failed")
-    feed.event(kind="reset", change="reset", name="a", text="reset: INC-7", actor="user:olivia")
-    expect(page.locator("#changes .change").first).to_contain_text("reset: INC-7 · user:olivia")
+    expect(page.locator("#groups")).to_contain_text("ledger 1 open")
+    expect(page.locator("#alert-count")).to_have_text("7")
+    assert asked == ["latest"], "three events are one question"
+
+
+def test_a_list_that_somebody_points_at_keeps_its_place(page: Page, feed: Feed) -> None:
+    lists = iter(["<li id=t1>one</li>", "<li id=t2>two</li><li id=t1>first</li>", "<li id=t2>two</li><li id=t1>1</li>"])
+    answer = "<!DOCTYPE html><ol id=changes>{}</ol>"
+    page.route("**/dashboard/latest", lambda route: route.fulfill(body=answer.format(next(lists))))
+    feed.wait(2, hearing=True)
+    place = page.locator("#changes li")
+    expect(place).to_have_text(["one"])
+    place.hover()
+    feed.event(kind="transition", name="a")
+    feed.wait(2, hearing=True)
+    expect(place).to_have_text(["first"])
+    page.mouse.move(5, 5)
+    feed.wait(6, hearing=True)
+    expect(place).to_have_text(["two", "1"])
+
+
+def test_a_hidden_tab_paints_once_a_second(page: Page, feed: Feed) -> None:
+    page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
+    for calls in (1.5, 2.5, 3.5):
+        feed.say("update", row("a", "open", rates={"calls": calls, "failures": 0, "rejected": 0}))
+        page.clock.run_for(200)
+        expect(page.locator('[data-name="a"] .c-calls')).to_have_text("9.5")
+    page.clock.run_for(1000)
+    expect(page.locator('[data-name="a"] .c-calls')).to_have_text("3.5")
 
 
 def test_silence_is_said(page: Page, feed: Feed) -> None:
@@ -139,10 +174,37 @@ def test_silence_is_said(page: Page, feed: Feed) -> None:
     expect(page.locator("#banner")).to_contain_text("No news for 16 s. You see the fleet as of 12:00:00 UTC.")
     expect(page).to_have_title("? (1 open) Overview · Breakers")
     expect(page.locator("#favicon")).to_have_attribute("href", "/static/img/favicon-neutral.svg")
+    expect(page.locator("#link-age")).to_have_text("data from 12:00:00")
+    expect(page.locator('[data-name="a"] .c-age')).to_have_text("since 11:50")
     feed.say("update")
     feed.wait(1, hearing=True)
     expect(page.locator("body")).to_have_attribute("data-link", "live")
     expect(page.locator("#banner")).to_be_hidden()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_bad_news_can_be_read(page: Page, feed: Feed, theme: Literal["light", "dark"]) -> None:
+    page.emulate_media(color_scheme=theme)
+    feed.wait(17)
+    expect(page.locator("body")).to_have_attribute("data-link", "stale")
+    page.clock.resume()
+    assert Axe().run(page).violations_count == 0
+
+
+def test_a_computer_that_is_offline_says_so(page: Page, feed: Feed, complaints: list[str]) -> None:
+    feed.refusing = True
+    page.context.set_offline(True)
+    feed.sockets[-1].close(code=1006)
+    feed.wait(3)
+    expect(page.locator("body")).to_have_attribute("data-link", "offline")
+    expect(page.locator("#banner")).to_contain_text("This computer is offline. You see the fleet as of 12:00:00 UTC.")
+    expect(page).to_have_title("? (1 open) Overview · Breakers")
+    feed.refusing = False
+    page.context.set_offline(False)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    feed.say("snapshot", row("b"))
+    expect(page.locator("body")).to_have_attribute("data-link", "live")
+    complaints[:] = [text for text in complaints if "ERR_INTERNET_DISCONNECTED" not in text]  # Chromium's own word
 
 
 def test_a_socket_that_stays_silent_is_replaced(page: Page, feed: Feed) -> None:
@@ -200,6 +262,21 @@ def test_a_reset_says_who_confirmed_and_who_gave_no_answer(page: Page, feed: Fee
     feed.event(kind="reset_progress", command="c1", name="a", targeted=4, confirmed=3, silent=1)
     expect(page.locator("#toasts")).to_contain_text("Reset a: 3 of 4 confirmed, 1 no answer")
     expect(button).to_be_enabled()
+    expect(button).to_be_focused()
+
+
+def test_an_order_follows_the_instances_that_take_it(page: Page, feed: Feed) -> None:
+    order = {"override": "forced_open", "reason": "INC-7", "by": "user:olivia", "expires_at": "2026-03-01T13:00:00Z"}
+    feed.say("update", row("a", "open", override=order))
+    feed.wait(1, hearing=True)
+    said = {"message": "Released a.", "command": "a ", "name": "a", "targeted": 4, "confirmed": 0, "silent": 0}
+    page.route("**/dashboard/release", lambda route: route.fulfill(json=said))
+    page.get_by_role("button", name="Release a", exact=True).click()
+    expect(page.locator("#toasts")).to_contain_text("Released a: 0 of 4 confirmed")
+    feed.say("update", row("a", applied={"on": 3, "of": 4}))
+    expect(page.locator("#toasts")).to_contain_text("Released a: 3 of 4 confirmed")
+    feed.wait(61, hearing=True)
+    expect(page.locator('.toast[data-level="warning"]')).to_contain_text("Released a: 3 of 4 confirmed, 1 no answer")
 
 
 def test_a_lost_race_is_told_and_nothing_is_claimed(page: Page, feed: Feed, complaints: list[str]) -> None:

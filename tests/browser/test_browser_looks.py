@@ -13,7 +13,17 @@ from tests.servers import ServerProcess, eventually
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
-PAGES = ["", "/breakers/looks.open", "/alerts", "/events", "/instances", "/connect", "/reset-all", "/login"]
+PAGES = [
+    "",
+    "/breakers/looks.open",
+    "/alerts",
+    "/events",
+    "/instances",
+    "/connect",
+    "/reset-all",
+    "/login",
+    "/breakers/looks.open/forced_closed",
+]
 
 
 @pytest.fixture
@@ -112,7 +122,8 @@ def test_resetting_all_takes_the_right_number(scene: None, open_page: Open, comp
         expect(dialog).to_contain_text("Reset 1 breaker?")
         dialog.get_by_label("Type 1 to confirm").fill(typed)
         dialog.get_by_role("button", name="Reset all").click()
-        expect(page.locator("#toasts")).to_contain_text(answer)
+        expect(page.locator("#toasts, dialog[open]").filter(has_text=answer)).to_be_visible()
+        page.keyboard.press("Escape")
     complaints.remove("Failed to load resource: the server responded with a status of 409 (Conflict)")
 
 
@@ -122,5 +133,5 @@ def test_release_lifts_the_order_at_one_click(scene: None, open_page: Open) -> N
     expect(row).to_have_attribute("data-state", "forced_open")
     expect(row).to_contain_text("by key:tests until")
     page.get_by_role("button", name="Release looks.forced").click()
-    expect(page.locator("#toasts")).to_contain_text("Released looks.forced.")
+    expect(page.locator("#toasts")).to_contain_text("Released looks.forced: 1 of 1 confirmed", timeout=15_000)
     expect(row).to_have_attribute("data-state", "closed")

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page
 
 from dashboard import shapes, verdict, words
-from dashboard.cells import cells, grouped
+from dashboard.cells import cells
 
 pytestmark = pytest.mark.browser
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -92,7 +92,7 @@ def test_words_are_the_same(page: Page) -> None:
 def test_verdict_and_order_are_the_same(page: Page) -> None:
     made: list[Any] = rows()
     said = asdict(verdict.verdict(made, 2, NOW))
-    body = "const { open, ...said } = m.verdict(x, 2, Date.parse('2026-03-01T12:00:00Z')); return said;"
+    body = "const { open, ...said } = m.verdict(m.worstFirst(x), 2, Date.parse('2026-03-01T12:00:00Z')); return said;"
     assert run(page, "verdict.js", body, made) == said
     some: list[Any] = made[:1]
     assert run(page, "verdict.js", body, some) == asdict(verdict.verdict(some, 2, NOW))
@@ -110,19 +110,13 @@ def test_pictures_are_the_same(page: Page) -> None:
     body = "return x.map((r) => [m.marks(r), m.marksSize(r), m.bar(r), m.spark(r.trend)]);"
     python = [[shapes.marks(r), shapes.marks_size(r), shapes.bar(r), shapes.spark(r["trend"])] for r in made]
     assert run(page, "shapes.js", body, made) == json.loads(json.dumps(python))
-    counts = {s: [(i * k) % 7 for i in range(60)] for k, s in enumerate(("closed", "half_open", "open"), start=2)}
-    assert run(page, "shapes.js", "return m.pulse(x);", counts) == shapes.pulse(counts)
-    kinds = [verdict.kind_of(row) for row in made]
-    assert run(page, "shapes.js", "return m.dots(x);", kinds) == shapes.dots(kinds)
 
 
-def test_cells_and_groups_are_the_same(page: Page) -> None:
+def test_cells_are_the_same(page: Page) -> None:
     made: list[Any] = rows()
     painted = run(page, "rows.js", "return x.map(m.texts);", made)
     served = [{**asdict(cells(row, NOW))} for row in made]
     assert painted == [{name: cell[name] for name in painted[0]} for cell in served]
-    body = "return [...new Set(x.flatMap(m.groupsOf))].sort();"
-    assert run(page, "verdict.js", body, made) == sorted(group.name for group in grouped(made))
 
 
 def test_the_snapshot_changes_nothing_of_what_was_served(

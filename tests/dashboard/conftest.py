@@ -22,6 +22,7 @@ from breakers.fleet import Row, fleet
 from breakers.models import InstanceIdentity
 from breakers.services import Actor
 from dashboard.consumers import FeedConsumer
+from dashboard.recent import recent
 
 HOST = "testserver"
 ORIGIN = f"http://{HOST}"
@@ -71,6 +72,12 @@ def breaker(ground: None) -> Callable[..., None]:
         services.breaker_create(name=name, config=config, http=HttpConfig(), group=group, by=Actor("user", "alice"))
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept() -> None:
+    """What the overview asks for again is made anew."""
+    recent.clear()
 
 
 class Told:

@@ -19,6 +19,7 @@ from breakers.core.wire import TransitionReport
 from breakers.fleet import fleet
 from breakers.models import ApiKey, ConfigChange, InstanceIdentity
 from breakers.services import Actor
+from dashboard.recent import Recent
 
 pytestmark = pytest.mark.django_db
 HTML = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -341,3 +342,54 @@ def test_a_key_is_shown_once_to_who_may_make_it(ground: None, admin_user: User, 
 def test_who_may_not_makes_no_key(ground: None, operator: User, signed_in: SignedIn) -> None:
     signed_in(operator).post("/dashboard/connect", {"name": "payments"}, headers=HTML)
     assert not ApiKey.objects.exists()
+
+
+def arrival(page: str) -> str:
+    return re.sub(r"<[^>]+>|\s+", " ", page.partition('id="waiting"')[2].partition("</p>")[0])
+
+
+def test_a_page_waits_for_whoever_links_after_it_was_opened(
+    ground: None, viewer: User, signed_in: SignedIn, instance: Callable[..., Any]
+) -> None:
+    instance("here-already").tell("old")
+    client = signed_in(viewer)
+    page = client.get("/dashboard/connect", headers=HTML).content.decode()
+    again = re.search(r'id="waiting"[^>]* data-live="([^"]+)"', page)
+    assert again
+    assert "Waiting for the first report." in arrival(page)
+    instance("payments").tell("bank-api")
+    assert "payments is linked , from host-1:4711, with 1 breaker." in " ".join(
+        arrival(client.get(again[1].replace("&amp;", "&"), headers=HTML).content.decode()).split()
+    )
+
+
+def test_a_page_waits_for_the_service_whose_key_was_made(
+    ground: None, admin_user: User, signed_in: SignedIn, instance: Callable[..., Any]
+) -> None:
+    client = signed_in(admin_user)
+    page = client.post("/dashboard/connect", {"name": "payments"}, headers=HTML).content.decode()
+    assert 'data-live="/dashboard/connect?service=payments"' in page
+    instance("other").tell("bank-api")
+    assert "Waiting for the first report of payments" in arrival(
+        client.get("/dashboard/connect?service=payments", headers=HTML).content.decode()
+    )
+    assert client.get("/dashboard/connect?since=yesterday", headers=HTML).status_code == 200
+
+
+def test_what_the_overview_asks_for_again_is_what_it_was_served(fleet_of_two: Any, look: Callable[[str], str]) -> None:
+    whole, part = look(""), look("/latest")
+    for name in ("changes", "groups", "pulse", "alert-count"):
+        shown = re.search(rf'<(\w+)[^>]* id="{name}".*?</\1>', part, re.S)
+        assert shown, name
+        assert shown[0] in whole, name
+
+
+def test_one_answer_is_everybodys_for_a_moment(fleet_of_two: Any) -> None:
+    now = 100.0
+    shared = Recent(lambda: now)
+    first = shared.text()
+    services.breaker_reset(name="calm", reason="INC-7", by=Actor("user", "alice"))
+    now = 100.4
+    assert shared.text() == first
+    now = 100.5
+    assert "INC-7" in shared.text()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from breakers.fleet import Row
+from breakers.fleet import Row, Volume
 from dashboard import shapes
 from dashboard.verdict import Kind
 
@@ -59,6 +60,31 @@ def test_the_line_ends_at_the_right_and_breaks_where_nobody_called() -> None:
 def test_a_groups_marks_are_squares_but_for_the_closed() -> None:
     assert shapes.dots([Kind.OPEN, Kind.CLOSED]) == {Kind.OPEN: "M2 2h6v6h-6z", Kind.CLOSED: "M17 5h0"}
     assert [shapes.dots_height(n) for n in (0, 15, 16)] == [12, 12, 24]
+
+
+def test_calls_are_columns_that_stack_and_end_at_the_right() -> None:
+    quiet, busy = Volume(passed=0.0, failed=0.0, rejected=0.0), Volume(passed=2.0, failed=1.0, rejected=7.0)
+    columns = shapes.columns([quiet, busy])
+    assert columns.highest == "10"
+    assert columns.passed == "M291.0 80.0h8v20.0h-8z"
+    assert columns.failed == "M291.0 70.0h8v10.0h-8z"
+    assert columns.rejected == "M291.0 0.0h8v70.0h-8z"
+    assert columns.text.endswith("at last 2.0 passed, 1.0 failed, 7.0 rejected")
+
+
+@pytest.mark.parametrize(
+    ("most", "scale"), [(0.0, "1.0"), (1.0, "1.0"), (1.1, "2.0"), (4.0, "5.0"), (412.0, "500"), (501.0, "1,000")]
+)
+def test_the_scale_is_a_round_number_that_nothing_exceeds(most: float, scale: str) -> None:
+    assert shapes.columns([Volume(passed=most, failed=0.0, rejected=0.0)]).highest == scale
+
+
+def test_without_calls_there_is_nothing_to_draw() -> None:
+    assert (shapes.columns([]).passed, shapes.columns([]).rejected) == ("", "")
+
+
+def test_the_limit_is_a_line_across_at_its_height() -> None:
+    assert [shapes.bound(limit) for limit in (0.0, 0.5, 1.0)] == ["M0 21.0h80", "M0 11.0h80", "M0 1.0h80"]
 
 
 def test_the_pulse_stacks_the_states_of_a_minute() -> None:

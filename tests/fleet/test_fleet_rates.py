@@ -108,6 +108,19 @@ def test_the_trend_holds_five_minutes_and_is_empty_without_calls(scene):
     assert scene.row()["trend"] == []
 
 
+def test_volumes_are_what_passed_failed_and_was_rejected_in_each_ten_seconds(scene):
+    one = scene.link().tell()
+    traffic(scene, one, 10, successes=3, ignored=1, failures=2, rejected=4)
+    traffic(scene, one, 10)
+    assert scene.fleet.volumes("bank-api") == [
+        {"passed": 4.0, "failed": 2.0, "rejected": 4.0},
+        {"passed": 0.0, "failed": 0.0, "rejected": 0.0},
+    ]
+    traffic(scene, one, 320, rejected=1)
+    assert scene.fleet.volumes("bank-api") == [{"passed": 0.0, "failed": 0.0, "rejected": 1.0}] * 30
+    assert scene.fleet.volumes("nobody") == []
+
+
 def test_a_quiet_fleet_changes_nothing(scene):
     one = scene.link().tell()
     scene.wait(5, heartbeats=(one,))
