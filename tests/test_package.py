@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -73,6 +74,75 @@ def test_the_wheel_is_all_of_breakers_and_nothing_else(wheel: Path) -> None:
     assert "breakers/migrations/0001_initial.py" in names
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert {line.split()[1].partition(">")[0] for line in required} == {"aiohttp", "prometheus-client", "tenacity"}
+
+
+@pytest.fixture(scope="module")
+def service(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment in which a service has installed the wheel, and nothing else."""
+    folder = tmp_path_factory.mktemp("service")
+    uv, python = Path(sys.executable).with_name("uv"), folder / "venv/bin/python"
+    pins = ROOT / "requirements.txt"  # which versions; the wheel alone says what
+    for command in (
+        ["venv", "--quiet", "--python", sys.executable, folder / "venv"],
+        ["pip", "install", "--quiet", "--python", python, "--constraint", pins, wheel],
+    ):
+        done = subprocess.run([uv, *command], capture_output=True, text=True, timeout=140)
+        assert done.returncode == 0, done.stderr
+    return python
+
+
+@pytest.mark.timeout(150)  # the first waits until the wheel is built and installed
+def test_a_service_that_installs_the_wheel_has_the_library_and_no_django(service: Path, tmp_path: Path) -> None:
+    code = (
+        "import importlib.util, breakers, breakers.client, breakers.client.metrics, breakers.testing\n"
+        "assert importlib.util.find_spec('django') is None\n"
+        "breaker = breakers.get_circuit_breaker('data_service')\n"
+        "print(breaker.call_sync(lambda: 7))"
+    )
+    ran = subprocess.run([service, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert (ran.stdout, ran.stderr) == ("7\n", "")
+    told = subprocess.run([service, "-m", "breakers", "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert told.stdout.startswith("usage: python -m breakers")
+
+
+PROGRAM = """
+from breakers import CircuitBreaker, CircuitBreakerConfig, Transition, get_circuit_breaker
+
+breaker: CircuitBreaker = get_circuit_breaker("data_service", CircuitBreakerConfig(failure_threshold=3))
+
+@breaker
+async def price(symbol: str, *, day: int = 0) -> float:
+    return 1.5
+
+async def main() -> None:
+    reveal_type(await breaker.call(price, "TPAL", day=1))
+    reveal_type(breaker.call_sync(str.upper, "x"))
+    await price(7)
+    breaker.on_transition(lambda happened: print(happened.cause))
+"""
+
+
+@pytest.mark.timeout(150)  # as above
+def test_a_service_is_type_checked_against_the_wheel(service: Path, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", service, "program.py"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=140).stdout
+    *notes, found = [line.partition(": ")[2] or line for line in told.splitlines()]
+    assert notes == [
+        'note: Revealed type is "float"',
+        'note: Revealed type is "str"',
+        'error: Argument 1 to "price" has incompatible type "int"; expected "str"  [arg-type]',
+    ]
+    assert found == "Found 1 error in 1 file (checked 1 source file)"
+
+
+@pytest.mark.parametrize("extra", ["django", "httpx"])
+def test_each_extra_names_what_it_brings(wheel: Path, extra: str) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))).decode()
+    assert f"Provides-Extra: {extra}\n" in metadata
+    assert re.search(rf"^Requires-Dist: {extra}\b.*extra == '{extra}'", metadata, re.MULTILINE | re.IGNORECASE)
+    assert "Description-Content-Type: text/markdown" in metadata
 
 
 def test_importing_breakers_imports_no_django() -> None:
