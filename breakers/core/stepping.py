@@ -155,6 +155,10 @@ class Stepping:
         log(
             level, "Circuit breaker '%s' went from %s to %s (%s): %s",
             self.name, happened.from_state.value, happened.to_state.value, happened.reason.value, happened.cause,
+            extra={
+                "breaker": self.name, "from_state": happened.from_state.value, "to_state": happened.to_state.value,
+                "reason": happened.reason.value, "cause": happened.cause,
+            },
         )  # fmt: skip
         self._listeners.tell(self.name, happened)
         if self._owner is not None:

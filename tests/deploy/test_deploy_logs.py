@@ -19,11 +19,16 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.test import RequestFactory
 
+import breakers
 from breakers.tracing import request_id
+from tests.documents.pages import blocks
 from tests.programs import ServiceProcess
-from tests.servers import ServerProcess, eventually
+from tests.servers import ROOT, ServerProcess, eventually
 from tradpal_cb import logs
 from tradpal_cb.requests import RequestIds, id_for
+
+SHOWN = json.loads(next(block.code for block in blocks(ROOT / "docs/deploy.md") if block.language == "json"))
+"""The line that the page for operators shows."""
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +61,7 @@ def test_grep_finds_each_state_change_with_who_and_why(server: ServerProcess) ->
         assert (line["service"], line["instance"]) == ("trading_service", instance["instance"])
         assert (line["from_state"], line["reason"]) == ("closed", "consecutive_failures")
         assert "the dependency is down" in line["cause"]
+        assert line.keys() == SHOWN.keys()
 
         assert server.request("POST", "/circuit-breakers/logged/reset", {"reason": "well again"})[0] == 200
         (closed,) = eventually(lambda: lines(server, breaker="logged", to_state="closed"))
@@ -65,6 +71,22 @@ def test_grep_finds_each_state_change_with_who_and_why(server: ServerProcess) ->
     told = [line for line in grep.stdout.splitlines() if "'logged' went" in line]
     assert len(told) == 2, "the console has the same"
     assert re.match(r"\d{4}-\d\d-\d\d [\d:,]+ WARNING breakers Circuit breaker 'logged' went from closed", told[0])
+
+
+def test_a_service_that_logs_for_machines_has_the_same_facts_by_the_same_names(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    breaker = breakers.CircuitBreaker(breakers.CircuitBreakerConfig(name="own", failure_threshold=1))
+    with pytest.raises(ZeroDivisionError):
+        breaker.call_sync(lambda: 1 / 0)
+    (record,) = [one for one in caplog.records if one.name == "breakers"]
+    found = json.loads(formatted("json", record))
+    assert {key: found[key] for key in ("level", "breaker", "from_state", "to_state", "reason")} == {
+        "level": "WARNING", "breaker": "own", "from_state": "closed", "to_state": "open",
+        "reason": "consecutive_failures",
+    }  # fmt: skip
+    assert found["cause"] == "1 failure, last: ZeroDivisionError: division by zero"
+    assert found.keys() == SHOWN.keys() - {"service", "instance"}
 
 
 def test_what_people_do_is_in_the_log_too(server: ServerProcess) -> None:
@@ -122,15 +144,17 @@ def test_an_id_ends_with_its_request_however_that_ends() -> None:
 
 def written(style: str, *, message: str, **extra: object) -> str:
     """What the console would show of one record, as Django configures it."""
+    logger = logging.getLogger("breakers")
+    return formatted(style, logger.makeRecord("breakers", logging.INFO, "", 0, message, (), None, extra=dict(extra)))
+
+
+def formatted(style: str, record: logging.LogRecord) -> str:
     configured = logs.configuration(level="INFO", format=style, file="")
     maker = logging.config.DictConfigurator(configured)
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(maker.configure_formatter(configured["formatters"][style]))
     handler.addFilter(logs.RequestIdFilter())
-    record = logging.getLogger("breakers").makeRecord(
-        "breakers", logging.INFO, "", 0, message, (), None, extra=dict(extra)
-    )
     handler.handle(record)
     return stream.getvalue()
 
