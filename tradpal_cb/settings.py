@@ -32,6 +32,9 @@ CIRCUIT_BREAKER_ANONYMOUS_RATE = variables.ANONYMOUS_RATE.read()
 CIRCUIT_BREAKER_PROXIES = variables.PROXIES.read()
 CIRCUIT_BREAKER_PUBLIC_URL = variables.PUBLIC_URL.read()
 REDIS_URL = variables.REDIS.read()
+CIRCUIT_BREAKER_EVENTS = bool(REDIS_URL) and variables.EVENTS.read()
+CIRCUIT_BREAKER_EVENTS_LENGTH = variables.EVENTS_LENGTH.read()
+CIRCUIT_BREAKER_EVENTS_MAX_AGE = variables.EVENTS_MAX_AGE.read()
 
 # --- Django ------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [

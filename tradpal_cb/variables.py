@@ -167,7 +167,18 @@ DATABASE: Final[Variable[dict[str, Any]]] = Variable(
     "DATABASE_URL", database, {}, "`sqlite:///path` or `postgres://...`", "the file `db.sqlite3`", secret=True
 )
 REDIS: Final = Variable(
-    "REDIS_URL", text, "", "`redis://host:6379/0`; needed with more than one process", "empty: in-process channels"
+    "REDIS_URL",
+    text,
+    "",
+    "`redis://host:6379/0`; needed with more than one process, and for [events](events.md)",
+    "empty: in-process channels, no events",
+)
+EVENTS: Final = Variable("CIRCUIT_BREAKER_EVENTS", flag, True, "0: no [events](events.md) although there is a Redis")
+EVENTS_LENGTH: Final = Variable(
+    "CIRCUIT_BREAKER_EVENTS_LENGTH", count, 100_000, "messages that the stream of events keeps, about", "100000"
+)
+EVENTS_MAX_AGE: Final = Variable(
+    "CIRCUIT_BREAKER_EVENTS_MAX_AGE", count, 3600, "seconds after which a recovery in the stream is old news"
 )
 AUTO_REGISTER: Final = Variable(
     "CIRCUIT_BREAKER_AUTO_REGISTER", flag, True, "breakers that a service reports are recorded"
@@ -189,6 +200,7 @@ SECTIONS: Final[dict[str, tuple[Variable[Any], ...]]] = {
     "HTTPS": (SECURE, SSL_REDIRECT, HSTS_SECONDS),
     "Signing in and asking often": (SIGN_IN_ATTEMPTS, SIGN_IN_LOCK, KEY_RATE, USER_RATE, ANONYMOUS_RATE),
     "Data": (DATABASE, REDIS, AUTO_REGISTER, HISTORY_DAYS),
+    "Events": (EVENTS, EVENTS_LENGTH, EVENTS_MAX_AGE),
     "Logs": (LOG_LEVEL, LOG_FORMAT, LOG_FILE),
 }  # fmt: skip
 """The sections of ``docs/settings.md``."""

@@ -19,6 +19,7 @@ from django.db import close_old_connections, connection
 from django.utils import timezone
 
 from breakers import publish
+from breakers.events import bus
 from breakers.fleet import fleet
 from breakers.notifications import notifier
 
@@ -139,6 +140,7 @@ control_plane = ControlPlane()
 
 def start() -> None:
     """Idempotent."""
+    bus.start()  # first, so that at the interpreter's exit it ends last and sends what the others wrote
     control_plane.start()
     chores.start()
     notifier.start()
@@ -146,6 +148,8 @@ def start() -> None:
 
 def stop() -> None:
     """Flushes, for a few seconds at most. Idempotent."""
+    bus.stop_taking()
     notifier.stop()
     chores.stop()
     control_plane.stop()
+    bus.stop()

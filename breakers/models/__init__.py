@@ -1,6 +1,7 @@
 """The tables, and the values that are read of them. Written by ``breakers.services`` only."""
 
 from .breaker import BreakerConfig, Revision
+from .events import AppliedEvent, OutgoingEvent
 from .history import ConfigChange, StateChange
 from .idempotency import KeptAnswer
 from .instances import Departed, Instance
@@ -21,6 +22,7 @@ from .records import (
 __all__ = [
     "SCOPES",
     "ApiKey",
+    "AppliedEvent",
     "BreakerConfig",
     "BreakerRecord",
     "ConfigChange",
@@ -38,6 +40,7 @@ __all__ = [
     "Lease",
     "Notice",
     "NotificationRule",
+    "OutgoingEvent",
     "ResetRecord",
     "Revision",
     "StateChange",

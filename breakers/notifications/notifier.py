@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db import DatabaseError
 from django.utils import timezone
 
 from breakers import services
 from breakers.alerts import Alert, alerts
 from breakers.fleet import fleet
+from breakers.leases import HeldLease
 from breakers.models import Delivery, FiringAlert
 from breakers.rounds import Chore, Rounds
 
@@ -28,7 +27,6 @@ AFTER: Final = 10.0
 """Seconds from the start: until instances have come back, their absence says nothing."""
 LEASE: Final = 30.0
 KEPT: Final = timedelta(days=30)
-_LEASE_NAME: Final = "notifications"
 _AT_ONCE: Final = 8
 
 
@@ -36,8 +34,7 @@ class Notifier:
     """Call :meth:`look` for one round by hand; :meth:`start` does it for as long as the server runs."""
 
     def __init__(self) -> None:
-        self._me = str(uuid.uuid4())
-        self._mine_until: datetime | None = None
+        self._lease = HeldLease("notifications", LEASE)
         self._rounds = Rounds("notifications", Chore(self.look, EVERY, AFTER), Chore(self._prune, 86_400.0, AFTER))
 
     def start(self) -> None:
@@ -47,27 +44,15 @@ class Notifier:
     def stop(self) -> None:
         """Another process may go on at once. Idempotent."""
         self._rounds.stop()
-        if self._mine_until is not None:
-            self._mine_until = None
-            try:
-                services.lease_return(name=_LEASE_NAME, holder=self._me)
-            except DatabaseError:
-                logger.debug("The lease runs out by itself", exc_info=True)
+        self._lease.give_back()
 
     def look(self) -> None:
         """One round: what fires is compared with what fired, and what is due is sent. A few queries without news."""
         now = timezone.now()
-        if self._is_mine(now):
+        if self._lease.is_mine(now):
             fleet.synchronise()
             services.notices_advance(alerts=[_firing(alert) for alert in alerts()], now=now)
             self._send_due(now)
-
-    def _is_mine(self, now: datetime) -> bool:
-        if self._mine_until is not None and now < self._mine_until - timedelta(seconds=LEASE / 2):
-            return True
-        taken = services.lease_take(name=_LEASE_NAME, holder=self._me, seconds=LEASE, now=now)
-        self._mine_until = now + timedelta(seconds=LEASE) if taken else None
-        return taken
 
     def _send_due(self, now: datetime) -> None:
         """A slow target holds up the others of one handful, for the ten seconds of its attempt."""

@@ -20,6 +20,8 @@ from .notifications import (
     notification_test,
 )
 from .operations import breaker_reset, breakers_reset_all, override_release, override_set, overrides_expire
+from .outbox import events_due, events_prune, events_settle, events_waiting
+from .recovery import applied_prune, recovery_apply
 from .registration import breakers_register
 from .transitions import history_prune, transitions_record
 from .versions import breaker_copy, breaker_restore
@@ -36,6 +38,7 @@ __all__ = [
     "answer_keep",
     "api_key_create",
     "api_key_revoke",
+    "applied_prune",
     "authenticate_key",
     "breaker_copy",
     "breaker_create",
@@ -51,6 +54,10 @@ __all__ = [
     "deliveries_due",
     "deliveries_prune",
     "delivery_settle",
+    "events_due",
+    "events_prune",
+    "events_settle",
+    "events_waiting",
     "history_prune",
     "instance_seen",
     "instances_fold",
@@ -65,5 +72,6 @@ __all__ = [
     "override_release",
     "override_set",
     "overrides_expire",
+    "recovery_apply",
     "transitions_record",
 ]

@@ -10,9 +10,10 @@ from .texts import storable
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """As text it is what the audit keeps: ``user:alice``, ``key:deploy``, ``service:trading``, ``system``."""
+    """As text it is what the audit keeps: ``user:alice``, ``key:deploy``, ``service:trading``,
+    ``event:health_monitor``, ``system``."""
 
-    kind: Literal["user", "key", "service", "system"]
+    kind: Literal["user", "key", "service", "event", "system"]
     name: str = ""
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ from breakers.models import BreakerConfig, ConfigChange, ResetRecord, Revision
 
 from .actors import Actor
 from .blast import check_blast
+from .outbox import tell_changes
 from .rows import audited, conclude, locked
 from .texts import storable
 
@@ -41,6 +42,7 @@ def breakers_reset_all(*, names: Sequence[str] | None, reason: str, by: Actor) -
     if changes:
         last = revision.advance(len(changes))
         ConfigChange.objects.bulk_create(changes)
+        tell_changes(changes)
         publish.on_commit(last)
     return [change.reset_record() for change in changes]
 

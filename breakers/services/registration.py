@@ -16,6 +16,7 @@ from breakers.core.wire import Registration
 from breakers.models import BreakerConfig, ConfigChange, Revision
 
 from .actors import Actor
+from .outbox import tell_changes
 from .rows import audited
 
 
@@ -83,4 +84,5 @@ def _record(rows: Sequence[BreakerConfig], by: Actor) -> None:
     kind = ConfigChange.Kind.REGISTERED
     audits = [audited(kind, row=row, revision=row.revision, reason="", by=by, after=row.settings()) for row in new]
     ConfigChange.objects.bulk_create(audits)
+    tell_changes(audits)
     publish.on_commit(last)

@@ -11,6 +11,7 @@ from breakers.problems import NotFound, VersionConflict
 from breakers.tracing import request_id
 
 from .actors import Actor
+from .outbox import tell_changes
 from .texts import storable
 
 
@@ -59,4 +60,5 @@ def audited(
 def conclude(change: ConfigChange) -> None:
     """Saves the audit row in the same transaction as the write, and has the hint go out when it commits."""
     change.save(force_insert=True)
+    tell_changes([change])
     publish.on_commit(change.revision)

@@ -15,6 +15,7 @@ from breakers.core.wire import TransitionReport
 from breakers.models import Instance, InstanceIdentity, StateChange
 
 from .instances import instance_row
+from .outbox import tell_transitions
 from .texts import storable
 
 Batch = Sequence[tuple[InstanceIdentity, TransitionReport]]
@@ -32,7 +33,9 @@ def transitions_record(*, batch: Batch) -> list[StateChange]:
             rows.setdefault((identity.id, report.sequence), _row(identity, report, now))
     _lock_instances({identity.id: identity for identity, _ in batch}, now)
     recorded = _recorded(rows)
-    return StateChange.objects.bulk_create([row for key, row in rows.items() if key not in recorded])
+    new = StateChange.objects.bulk_create([row for key, row in rows.items() if key not in recorded])
+    tell_transitions(new)
+    return new
 
 
 def _lock_instances(identities: dict[UUID, InstanceIdentity], now: datetime) -> None:

@@ -1,0 +1,198 @@
+"""Real servers, a real Redis, real services; each of them killed at the worst moment."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pytest
+from redis import Redis
+
+from breakers.core.events import STREAM
+from breakers.events.consumer import GROUP
+from tests.events.conftest import RECOVERED, dead, put, stream
+from tests.programs import ServiceProcess
+from tests.redis_server import RedisServer
+from tests.servers import ROOT, ServerProcess, eventually
+
+T = TypeVar("T")
+pytestmark = pytest.mark.timeout(120)
+
+# what a server does between reading the outbox and deleting from it, ended in the middle
+KILLED_BETWEEN = """
+import django, os, signal
+django.setup()
+from django.conf import settings
+from redis import Redis
+from breakers import services
+from breakers.events.relay import send
+send(Redis.from_url(settings.REDIS_URL), services.events_due(most=20))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+LOADED = """
+import sys, threading
+import tradpal_cb.asgi
+names = [thread.name for thread in threading.enumerate()]
+print("control-plane" in names, [name for name in names if name.startswith("events")], "redis" in sys.modules)
+"""
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Iterator[RedisServer]:
+    """Keeps what it holds when it is killed."""
+    with RedisServer(tmp_path, durable=True) as redis:
+        yield redis
+
+
+def server_of(folder: Path, redis: RedisServer, **further: Any) -> ServerProcess:
+    folder.mkdir(exist_ok=True)
+    return ServerProcess(folder, environment={"REDIS_URL": redis.url}, tuned=True, **further)
+
+
+@pytest.fixture
+def server(tmp_path: Path, durable: RedisServer) -> Iterator[ServerProcess]:
+    with server_of(tmp_path / "one", durable) as server:
+        yield server
+
+
+@pytest.fixture
+def service(server: ServerProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
+    with ServiceProcess(server, log=tmp_path / "service.log") as service:
+        service.linked().ask("breaker", name="data_service", failure_threshold=1, recovery_timeout=3600.0)
+        yield service
+
+
+def see(redis: RedisServer, look: Callable[[Redis], T]) -> T:
+    with redis.client() as client:
+        return look(client)
+
+
+def told(redis: RedisServer) -> list[tuple[str, int]]:
+    """(instance, sequence) of each transition in the stream, in its order."""
+    changed = [event for event in see(redis, stream) if event["event_type"] == "circuit_breaker.state_changed"]
+    return [(event["data"]["instance"], event["data"]["sequence"]) for event in changed]
+
+
+def asked(server: ServerProcess, query: str) -> list[tuple[Any, ...]]:
+    """Of the server's database, past the server."""
+    with closing(sqlite3.connect(server.database)) as database:
+        return database.execute(query).fetchall()
+
+
+def recorded(server: ServerProcess) -> list[tuple[str, int]]:
+    rows = asked(server, "SELECT instance, sequence FROM breakers_statechange ORDER BY id")
+    return [(str(UUID(instance)), sequence) for instance, sequence in rows]
+
+
+def waiting(server: ServerProcess) -> int:
+    return len(asked(server, "SELECT 1 FROM breakers_outgoingevent"))
+
+
+def test_a_recovered_service_closes_its_breakers_in_their_processes(
+    service: ServiceProcess, server: ServerProcess, durable: RedisServer
+) -> None:
+    service.ask("call", name="data_service", times=1)
+    assert service.ask("state", name="data_service") == "open"
+    eventually(lambda: told(durable), what="the opening is told")
+    see(durable, lambda redis: put(redis, RECOVERED))
+    eventually(lambda: service.ask("state", name="data_service") == "closed", what="the breaker is reset")
+    changes = server.request("GET", "/circuit-breakers/data_service/changes")[1]["results"]
+    assert (changes[0]["kind"], changes[0]["actor"]) == ("reset", "event:health_monitor")
+
+    def kinds() -> Counter[str]:
+        return Counter(event["event_type"].partition(".")[2] for event in see(durable, stream))
+
+    all_told = {"config_changed": 1, "state_changed": 2, "recovery": 1, "reset": 1}
+    eventually(lambda: kinds() == all_told, what="registration, opening, reset and closing are told, each once")
+
+
+def test_a_server_ends_with_nothing_untold(
+    service: ServiceProcess, server: ServerProcess, durable: RedisServer
+) -> None:
+    service.ask("storm", name="data_service", transitions=50)
+    eventually(lambda: not service.ask("storming"))
+    service.end()
+    assert server.stop() == 0
+    assert told(durable) == recorded(server)
+    assert len(told(durable)) == 50
+    assert see(durable, lambda redis: redis.xinfo_consumers(STREAM, GROUP)) == []
+
+
+def test_a_server_killed_between_adding_and_deleting_tells_each_transition_once(
+    service: ServiceProcess, server: ServerProcess, durable: RedisServer
+) -> None:
+    durable.kill()
+    service.ask("storm", name="data_service", transitions=50)
+    eventually(lambda: len(recorded(server)) == 50, what="the history has them, Redis or not")
+    server.kill()
+    durable.start()
+    script = [sys.executable, "-c", KILLED_BETWEEN]
+    assert subprocess.run(script, env=server.environment, cwd=ROOT, timeout=50, check=False).returncode == -9
+    assert len(see(durable, stream)) == 20
+    server.start()
+    eventually(lambda: len(told(durable)) == 50, what="the rest is told")
+    eventually(lambda: waiting(server) == 0, what="the outbox is empty")
+    assert told(durable) == recorded(server), "each once, in order"
+
+
+def test_in_a_storm_in_which_redis_is_killed_twice_every_transition_is_told_once(
+    service: ServiceProcess, server: ServerProcess, durable: RedisServer
+) -> None:
+    service.ask("storm", name="data_service", transitions=600, pause=0.005)
+    for already in (1, 200):
+        eventually(lambda already=already: len(told(durable)) >= already, what="the storm is told")  # type: ignore[misc]  # bound now
+        durable.kill()
+        eventually(lambda: server.log.read_text().count("events-out: ConnectionError"), what="the server has noticed")
+        durable.start()
+    eventually(lambda: not service.ask("storming"), within=30)
+    eventually(lambda: len(recorded(server)) == 600, within=30)
+    eventually(lambda: len(told(durable)) >= 600, within=30, what="all is told")
+    assert told(durable) == recorded(server), "each once, in order"
+    log = server.log.read_text()
+    assert log.count("events-in: ConnectionError") <= 2, "one line a kind and outage"
+    assert "events-in: goes on" in log
+
+
+def test_two_servers_share_what_comes_in_and_one_goes_on_alone(
+    server: ServerProcess, durable: RedisServer, tmp_path: Path
+) -> None:
+    server.request("POST", "/circuit-breakers", {"name": "data_service"})
+    second = server_of(tmp_path / "two", durable, database=server.database)
+    second.start()
+    try:
+        eventually(lambda: len(see(durable, lambda redis: redis.xinfo_consumers(STREAM, GROUP))) == 2)
+        with durable.client() as redis:
+            for number in range(300):
+                put(redis, {**RECOVERED, "event_id": f"event {number % 100}", "metadata": {"number": number}})
+                if number == 150:
+                    second.kill()
+            put(redis, "{")
+
+        def settled() -> bool:
+            group = see(durable, lambda redis: redis.xinfo_groups(STREAM))[0]
+            return group["pending"] == 0 and group["lag"] == 0
+
+        eventually(settled, within=30, what="what the killed server had taken is claimed")
+    finally:
+        second.stop()
+    assert len(asked(server, "SELECT 1 FROM breakers_configchange WHERE kind = 'reset'")) == 100, "each id once"
+    assert len(see(durable, dead)) == 1
+    metrics = server.request("GET", "/metrics")[1]
+    assert 'control_plane_events_received_total{outcome="dead"} 1.0' in metrics
+
+
+def test_without_redis_there_is_no_thread_and_nothing_is_loaded_for_it(tmp_path: Path, durable: RedisServer) -> None:
+    server = ServerProcess(tmp_path)
+    server.prepare()
+    assert server.python(LOADED) == "True [] False\n"
+    server.environment["REDIS_URL"] = durable.url
+    assert server.python(LOADED) == "True ['events-in', 'events-out'] True\n"
+    server.environment["CIRCUIT_BREAKER_EVENTS"] = "0"
+    assert server.python(LOADED).startswith("True [] ")
