@@ -6,6 +6,7 @@ server. It never raises into the program and never holds it up; while the databa
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
@@ -14,6 +15,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -25,7 +27,7 @@ from breakers import selectors, services
 from breakers.client.carrier import FLUSH, LinkStatus
 from breakers.client.link import connect_otherwise
 from breakers.core.sync import Sync
-from breakers.core.wire import Ack, BreakerStatus, Desired, Hello, Registration, Report, ResetCommand
+from breakers.core.wire import Ack, Desired, Hello, Registration, Report, ResetCommand, encode
 from breakers.fleet.observed import Observation, counts_of, later
 from breakers.models import DesiredState, InstanceIdentity, InstanceRecord
 
@@ -38,6 +40,8 @@ POLL: Final = 1.0
 """Seconds between two looks at the revision, and between two reports of counts."""
 KEEP: Final = 5.0
 """Seconds between two writes of this instance's row, at the least."""
+REMEMBER: Final = 120.0
+"""Seconds for which its row says that a reset was carried out: twice as long as the command lives."""
 COALESCE: Final = 0.05
 """Seconds that urgent news waits for company: each report is a transaction."""
 
@@ -64,7 +68,7 @@ class DatabaseLink:
         self._connected, self._since = False, datetime.now(UTC)
         self._trouble: str | None = None
         self._at_work = threading.Lock()  # held while a connection is open
-        self._observed: dict[str, Observation] = {}
+        self._row = _Row()
         self.sync.wake = self._wake.set
         self._thread = threading.Thread(target=self._run, name="breakers-database-link", daemon=True)
         self._thread.start()
@@ -155,7 +159,7 @@ class DatabaseLink:
 
     def _greet(self) -> _Conversation:
         hello = self.sync.hello()
-        conversation = _Conversation(self.sync, hello, self._observed)
+        conversation = _Conversation(self.sync, hello, self._row)
         with self._connection():
             conversation.begin(hello.registrations)
         self._connected, self._since, self._trouble = True, datetime.now(UTC), None
@@ -177,20 +181,53 @@ class DatabaseLink:
             conversation.keep(gone=True)
 
 
+class _Row:
+    """What this process's row holds, and what of it is remembered from write to write."""
+
+    def __init__(self) -> None:
+        self.observed: dict[str, Observation] = {}
+        self.written = False
+        self._resets: dict[str, float] = {}  # command id -> when it was carried out (monotonic)
+
+    def confirm(self, commands: Iterable[str]) -> None:
+        self._resets.update(dict.fromkeys(commands, time.monotonic()))
+
+    def take(self, report: Report, now: datetime) -> Report:
+        """Notes how things stand, and adds which resets were carried out."""
+        for status in report.breakers:
+            seen = self.observed.setdefault(status.name, Observation())
+            seen.move(status.state, status.epoch, later(now, -status.state_age))
+            seen.counts, seen.latency = counts_of(status.counts), dict(status.latency)
+        self._resets = {c: at for c, at in self._resets.items() if time.monotonic() - at < REMEMBER}
+        return replace(report, resets=tuple(self._resets))
+
+    def begin_again(self) -> None:
+        """The row was deleted, long after it was folded: what it held stands in the sums."""
+        for name, held in self._held.items():
+            self.observed[name].begin_at(*held)
+
+    def wrote(self) -> None:
+        self.written = True
+        self._held = {name: (seen.counts, seen.latency) for name, seen in self.observed.items()}
+
+
 class _Conversation:
     """One stretch in which the database answered; raises what it raises."""
 
-    def __init__(self, sync: Sync, hello: Hello, observed: dict[str, Observation]) -> None:
+    def __init__(self, sync: Sync, hello: Hello, row: _Row) -> None:
         self._sync = sync
         started = datetime.fromtimestamp(hello.started_at, UTC)
         self._identity = InstanceIdentity(
             uuid.UUID(hello.instance), hello.service, hello.host, hello.pid, hello.library, started
         )
-        self._observed = observed
+        self._row = row
         self._revision = -1
         self._keep_at = 0.0
 
     def begin(self, registrations: Iterable[Registration]) -> None:
+        if not self._row.written:  # whoever adds a row sees to it that old ones go, where no server does
+            services.instances_fold(before=timezone.now() - services.FOLD_AFTER)
+        self._reclaim()
         services.instance_seen(identity=self._identity)
         self._register(registrations)
 
@@ -207,11 +244,12 @@ class _Conversation:
 
     def _desired(self, state: DesiredState) -> Desired:
         now = timezone.now()
-        mine = [state.breakers[b.name] for b in self._sync.registry.all() if b.name in state.breakers]
+        rows = {name: record.desired(now) for name, record in state.breakers.items()} | dict(state.unreadable)
+        mine = tuple(rows[b.name] for b in self._sync.registry.all() if b.name in rows)
         resets = tuple(
             ResetCommand(r.id, r.name, max((now - r.at).total_seconds(), 0.0), r.instance) for r in state.resets
         )
-        return Desired(state.revision, breakers=tuple(record.desired(now) for record in mine), resets=resets)
+        return Desired(state.revision, breakers=mine, resets=resets)
 
     def say(self, *, whole: bool) -> None:
         """Writes all there is to report; each part is acknowledged once it is committed."""
@@ -225,8 +263,7 @@ class _Conversation:
         if report.transitions:
             services.transitions_record(batch=[(self._identity, transition) for transition in report.transitions])
         self._register(report.registrations)
-        for status in report.breakers:
-            self._observe(status)
+        self._row.confirm(report.resets)
         last = report.transitions[-1].sequence if report.transitions else 0
         self._sync.receive(Ack(id=report.id, sequence=last))
 
@@ -237,19 +274,32 @@ class _Conversation:
                 logger.warning("%s: %s", self._identity.service, refused)
             self._revision = -1  # what is wanted of them has not been read yet
 
-    def _observe(self, status: BreakerStatus) -> None:
-        seen = self._observed.setdefault(status.name, Observation())
-        seen.move(status.state, status.epoch, later(timezone.now(), -status.state_age))
-        seen.counts, seen.latency = counts_of(status.counts), dict(status.latency)
+    def _reclaim(self) -> None:
+        """After a month's sleep its row may have been folded and deleted."""
+        if self._row.written and selectors.instance(self._identity.id) is None:
+            self._row.begin_again()
 
     def keep(self, *, gone: bool = False) -> None:
-        """Writes this instance's row."""
+        """Writes this instance's row: for a server that runs to show, and for one that starts to go on from."""
+        self._reclaim()
         now, me = timezone.now(), self._identity
-        observed = {name: seen.as_json() for name, seen in self._observed.items()}
+        report = self._row.take(self._sync.standing(), now)
         record = InstanceRecord(
-            me.id, me.service, me.host, me.pid, me.library, me.started_at, now, now, now if gone else None, observed
+            id=me.id,
+            service=me.service,
+            host=me.host,
+            pid=me.pid,
+            library=me.library,
+            started_at=me.started_at,
+            first_seen_at=now,
+            last_seen_at=now,
+            gone_at=now if gone else None,
+            observed={name: seen.as_json() for name, seen in self._row.observed.items()},
+            direct=True,
+            report=json.loads(encode(report)),
         )
         services.instances_persist(rows=[record])
+        self._row.wrote()
         self._keep_at = time.monotonic() + KEEP
 
 

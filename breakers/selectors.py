@@ -12,7 +12,9 @@ from django.db.models import Count, F, Max, OuterRef, QuerySet, Subquery, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
+from breakers.core.errors import ConfigError
 from breakers.core.states import CircuitBreakerState
+from breakers.core.wire import DesiredBreaker
 from breakers.models import (
     ApiKey,
     BreakerConfig,
@@ -47,16 +49,20 @@ __all__ = [
     "current_revision",
     "departed",
     "desired_state",
+    "direct_heads",
     "everybody",
     "fleet_since",
     "folded",
     "history",
     "instance",
+    "instances",
     "instances_observed",
     "last_causes",
     "latest_states",
     "newest",
+    "recorded_after",
     "recorded_sequence",
+    "recorded_sequences",
     "revoked_keys",
     "transition_totals",
     "versions",
@@ -110,9 +116,15 @@ def desired_state() -> DesiredState:
 
 def _read_state(revision: int) -> DesiredState:
     now = timezone.now()
-    breakers = {row.name: row.record(now) for row in BreakerConfig.objects.all()}
+    breakers: dict[str, BreakerRecord] = {}
+    unreadable: dict[str, DesiredBreaker] = {}
+    for row in BreakerConfig.objects.all():
+        try:
+            breakers[row.name] = row.record(now)
+        except ConfigError:  # one row must not hold up the others
+            unreadable[row.name] = row.as_it_stands(now)
     resets = changes(kind=ConfigChange.Kind.RESET, since=now - RESET_LIFETIME).order_by("revision")
-    return DesiredState(revision, breakers, tuple(row.reset_record() for row in resets))
+    return DesiredState(revision, breakers, tuple(row.reset_record() for row in resets), unreadable)
 
 
 def everybody() -> tuple[list[InstanceRecord], list[DepartedRecord]]:
@@ -145,6 +157,28 @@ def instance(identity: UUID) -> InstanceRecord | None:
     """As last written; ``None`` for one that was never seen, or was forgotten."""
     row = Instance.objects.filter(pk=identity).first()
     return None if row is None else row.record()
+
+
+def direct_heads() -> dict[UUID, tuple[datetime, datetime | None]]:
+    """The instances that are linked by the database itself: when each was last written, and whether it is gone."""
+    rows = Instance.objects.filter(direct=True, folded=False).values_list("pk", "last_seen_at", "gone_at")
+    return {pk: (last_seen, gone_at) for pk, last_seen, gone_at in rows}
+
+
+def instances(ids: Iterable[UUID]) -> list[InstanceRecord]:
+    """As last written."""
+    return [row.record() for row in Instance.objects.filter(pk__in=list(ids))]
+
+
+def recorded_sequences(ids: Iterable[UUID]) -> dict[UUID, int]:
+    """The highest sequence of each that has any. One query, by an index."""
+    rows = StateChange.objects.order_by().filter(instance__in=list(ids)).values_list("instance")
+    return dict(rows.annotate(highest=Max("sequence")))
+
+
+def recorded_after(instance: UUID, sequence: int) -> list[StateChange]:
+    """The transitions of one instance with a higher sequence, in order."""
+    return list(StateChange.objects.filter(instance=instance, sequence__gt=sequence).order_by("sequence"))
 
 
 def recorded_sequence(instance: UUID) -> int:

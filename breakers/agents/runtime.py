@@ -25,6 +25,7 @@ from breakers.notifications import notifier
 
 from .chores import chores
 from .hub import hub
+from .overhearing import Overhearing
 from .writer import writer
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,12 @@ class ControlPlane:
         writer.stop(FLUSH)
 
     def _run(self) -> None:
-        chores = [_Chore(self._synchronise, LOOK), _Chore(self._tick, TICK), _Chore(self._keep, KEEP)]
+        chores = [
+            _Chore(self._synchronise, LOOK),
+            _Chore(Overhearing().look, LOOK),
+            _Chore(self._tick, TICK),
+            _Chore(self._keep, KEEP),
+        ]
         try:
             while not self._stopping.is_set():
                 if self._woken.is_set():

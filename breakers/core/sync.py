@@ -187,6 +187,20 @@ class Sync:
             self._settle(report)
             return report
 
+    def standing(self) -> Report:
+        """How everything stands now, whatever was said of it: for who reads and does not answer. Numbered 0, without
+        what is said once."""
+        with self._exchange:
+            snapshots = [breaker.snapshot() for breaker in self.registry.all()]
+            return Report(
+                id=0,
+                now=self._wall(),
+                revision=self.revision,
+                breakers=tuple(status_of(snapshot, self._baselines.get(snapshot.name)) for snapshot in snapshots),
+                refusals=tuple(self._refused[name] for name in sorted(self._refused)),
+                dropped=self.outbox.dropped,
+            )
+
     def _fitting(self, transitions: int) -> Report:
         limits = (transitions, _AT_ONCE)
         while True:

@@ -40,8 +40,9 @@ class Wanted:
         return self.revision >= 0
 
     def replace(self, state: DesiredState) -> set[str]:
-        """Takes over a newer state; the names that changed, came or went."""
-        before, after = self.records, state.breakers
+        """Takes over a newer state; the names that changed, came or went. What cannot be read stays as it was."""
+        before = self.records
+        after = {**{name: before[name] for name in state.unreadable if name in before}, **state.breakers}
         gone = before.keys() - after.keys()
         if not self.loaded:
             self.oldest = state.revision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -28,6 +29,8 @@ from .rows import derive_instance, derive_instance_rows, derive_row
 from .summary import Summary, derive_metrics, derive_summary
 from .troubles import FLAPPING_SPAN, Drops, Troubles, derive_drops, derive_troubles
 from .view import BreakerView, Row
+
+logger = logging.getLogger(__name__)
 
 RECENT_EVENTS = 200
 MOMENT = timedelta(milliseconds=100)
@@ -95,7 +98,12 @@ class Fleet:
         if not self._recalled:
             self._recall(Past.read(since=self._clock() - FLAPPING_SPAN))
         told = self._wanted.revision
-        self.apply_desired(selectors.desired_state())
+        state = selectors.desired_state()
+        self.apply_desired(state)
+        if state.unreadable:
+            logger.error(
+                "Configs of another version of the product are left as they were: %s", sorted(state.unreadable)
+            )
         if 0 <= told < self._wanted.revision:
             for change in selectors.changes(above=told).filter(revision__lte=self._wanted.revision).reverse():
                 self.record_event(change_event(change))
@@ -115,7 +123,7 @@ class Fleet:
             if state.revision <= self._wanted.revision:
                 return
             for name in self._wanted.replace(state):
-                self._ledger.want(name, state.breakers.get(name), now)
+                self._ledger.want(name, self._wanted.records.get(name), now)
             for reset in state.resets:
                 self._command(reset)
             self._wanted.forget_old_resets(now)
@@ -202,6 +210,18 @@ class Fleet:
             return
         reset.confirmed.add(instance_id)
         self._outbox.append(progress_event(command, reset.record.name, at, self._progress(reset)))
+
+    def overhear(self, record: InstanceRecord, report: Report | None) -> None:
+        """What an instance that is linked by the database has put into its row, as if it had just reported it.
+
+        Without a report: it is here, or gone, and nothing else is known.
+        """
+        now = self._clock()
+        with self._lock:
+            self._ledger.overhear(record, report, now)
+            for command in report.resets if report is not None else ():
+                self._confirm(command, record.id, now)
+        self._notify()
 
     def disconnect(self, instance_id: UUID) -> None:
         """A socket was lost: silent after 15 s without a heartbeat, gone after 300 s."""

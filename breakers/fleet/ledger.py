@@ -88,6 +88,7 @@ class Ledger:
             facts.gone_at = record.gone_at
             facts.live = record.gone_at is None and now - record.last_seen_at <= GONE_AFTER
             facts.heard = now if facts.live else record.last_seen_at
+            facts.direct = record.direct
             self.instances[record.id] = facts
         facts.first_seen = min(facts.first_seen, record.first_seen_at)
         for name, kept in record.observed.items():
@@ -120,6 +121,24 @@ class Ledger:
         facts.reported_at = None
         self._hear(facts, at)
 
+    def overhear(self, record: InstanceRecord, report: Report | None, at: datetime) -> None:
+        """What an instance that writes its row itself has put there; ``at``: now, by our clock."""
+        facts = self.instances.get(record.id)
+        if facts is not None and record.gone_at is not None and facts.gone_at is not None:
+            return
+        if facts is None:
+            facts = InstanceFacts(record.identity, record.first_seen_at, heard=at, last_seen=record.last_seen_at)
+            self.instances[record.id] = facts
+        facts.direct, facts.link = True, max(facts.link, 1)
+        if report is None:
+            self._hear(facts, at)
+        else:
+            self.report(record.id, report, at)
+        facts.skew = None  # how long ago the row was written is not known
+        if record.gone_at is not None:
+            self._leave(facts, record.gone_at)
+            facts.unpersisted = False  # it stands there
+
     def disconnect(self, instance_id: UUID) -> None:
         """A link was lost; whether the instance is, only time tells."""
         facts = self.instances.get(instance_id)
@@ -135,7 +154,7 @@ class Ledger:
         facts.heard = facts.last_seen = max(at, facts.last_seen)
         if facts.live and facts.gone_at is None:
             return
-        facts.live, facts.gone_at, facts.unpersisted = True, None, True
+        facts.live, facts.gone_at, facts.unpersisted = True, None, not facts.direct
         for name, observation in facts.breakers.items():
             view = self.view(name)
             self._enter(facts, view, observation)
@@ -201,7 +220,7 @@ class Ledger:
         for status in report.breakers:
             self._take_status(facts, status, at, starting)
         self._take_revision(facts, report)
-        facts.unpersisted = facts.unpersisted or bool(report.breakers)
+        facts.unpersisted = facts.unpersisted or (bool(report.breakers) and not facts.direct)
         return facts
 
     def _take_transition(self, facts: InstanceFacts, told: TransitionReport, at: datetime, now: float) -> None:

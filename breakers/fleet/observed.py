@@ -172,6 +172,8 @@ class InstanceFacts:
     breakers: dict[str, Observation] = field(default_factory=dict)
     refusals: dict[str, Refusal] = field(default_factory=dict)
     unpersisted: bool = False
+    direct: bool = False
+    """It is linked by the database and writes its row itself: what is here was read there."""
     forgotten: bool = False
     """Its row was deleted long after it was gone: the sums hold what it had told until then."""
 
@@ -198,4 +200,5 @@ class InstanceFacts:
             last_seen_at=self.last_seen,
             gone_at=self.gone_at,
             observed={name: observation.as_json() for name, observation in self.breakers.items()},
+            direct=self.direct,
         )

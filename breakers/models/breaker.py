@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from breakers.core.config import BREAKER_FIELDS, HTTP_FIELDS, RESERVED_NAMES, CircuitBreakerConfig, HttpConfig
 from breakers.core.states import Override
-from breakers.core.wire import DesiredBreaker
+from breakers.core.wire import DesiredBreaker, DesiredOverride
 
 from . import columns
 from .records import BreakerRecord
@@ -166,6 +166,19 @@ class BreakerConfig(models.Model):
     def desired(self, now: datetime) -> DesiredBreaker:
         """As a link is told it."""
         return self.record(now).desired(now)
+
+    def as_it_stands(self, now: datetime) -> DesiredBreaker:
+        """The same, also where the columns hold what the library refuses: the instance says so."""
+        override, until = self.override_at(now), self.override_expires_at
+        seconds = (until - now).total_seconds() if until else None
+        return DesiredBreaker(
+            name=self.name,
+            revision=self.revision,
+            version=self.version,
+            config={name: getattr(self, name) for name in BREAKER_FIELDS},
+            http={name: getattr(self, name) for name in HTTP_FIELDS},
+            override=None if override is None else DesiredOverride(override, self.override_reason, seconds),
+        )
 
     def save_as_next_revision(self, revision: Revision) -> None:
         """Writes the row under the next revision. What the library refuses, nan too, is a ``ConfigError`` first."""

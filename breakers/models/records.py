@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -72,6 +72,8 @@ class DesiredState:
     revision: int
     breakers: Mapping[str, BreakerRecord]
     resets: tuple[ResetRecord, ...]
+    unreadable: Mapping[str, DesiredBreaker] = field(default_factory=dict)
+    """Rows whose config this version refuses: written by a newer one, over the same database."""
 
 
 @dataclass(frozen=True, slots=True)

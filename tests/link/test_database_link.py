@@ -91,3 +91,114 @@ def test_a_forked_child_is_an_instance_of_its_own(database: ServerProcess, servi
     found = rows(database, "SELECT observed FROM breakers_instance WHERE pid = ?", child)
     assert '"failures": 5' in found[0][0]
     assert '"failures": 11' in observed(database, service)[0]
+
+
+def test_a_process_whose_row_was_deleted_while_it_slept_is_not_counted_twice(
+    database: ServerProcess, service: ServiceProcess
+) -> None:
+    service.ask("breaker", name="slept", failure_threshold=0)
+    service.ask("call", name="slept", times=5)
+    eventually(lambda: rows(database, "SELECT 1 FROM breakers_instance WHERE observed LIKE '%slept%'"))
+    eventually(lambda: '"failures": 5' in observed(database, service)[0])
+    database.python(
+        "from datetime import timedelta\n"
+        "from django.db import transaction\n"
+        "from django.utils import timezone\n"
+        "from breakers import services\n"
+        "soon = timezone.now() + timedelta(minutes=1)\n"
+        "with transaction.atomic():\n"
+        "    services.instances_fold(before=soon)\n"
+        "    services.instances_forget(before=soon)"
+    )
+    service.ask("call", name="slept", times=2)
+    assert service.end() == 0
+    fresh = (
+        "from breakers.fleet import Fleet\nf = Fleet()\nf.synchronise()\nprint(f.metrics('slept')['failures_total'])"
+    )
+    assert database.python(fresh).split() == ["7"]
+
+
+# --- beside a server that runs ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with ServerProcess(tmp_path_factory.mktemp("server")) as made:
+        yield made
+
+
+@pytest.fixture
+def direct(server: ServerProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
+    with ServiceProcess(server, "direct_service", log=tmp_path / "service.log", by_database=True) as made:
+        yield made.linked()
+
+
+def row(server: ServerProcess, name: str) -> Any:
+    status, found = server.request("GET", f"/circuit-breakers/{name}")
+    return found if status == 200 else {}
+
+
+def test_a_running_server_shows_what_it_counts_and_how_it_stands(server: ServerProcess, direct: ServiceProcess) -> None:
+    direct.ask("breaker", name="shown", failure_threshold=3)
+    direct.ask("call", name="shown", times=4, ok=True)
+    eventually(lambda: row(server, "shown").get("metrics", {}).get("successes_total") == 4)
+    assert row(server, "shown")["services"] == ["direct_service"]
+    direct.ask("call", name="shown", times=5)
+    eventually(lambda: row(server, "shown")["state"] == "open")
+    eventually(lambda: row(server, "shown")["metrics"]["rejected_total"] == 2)
+    shown = row(server, "shown")
+    assert shown["instances"] == {"total": 1, "closed": 0, "half_open": 0, "open": 1, "silent": 0}
+    assert shown["cause"].startswith("3 consecutive failures")
+    assert shown["metrics"]["failures_total"] == 3
+    assert direct.end() == 0
+    eventually(lambda: row(server, "shown")["instances"]["total"] == 0)
+    assert row(server, "shown")["metrics"]["requests_total"] == 9
+
+
+def test_a_running_server_is_told_what_it_confirms_and_refuses(server: ServerProcess, direct: ServiceProcess) -> None:
+    direct.ask("breaker", name="asked", failure_threshold=1)
+    eventually(lambda: row(server, "asked").get("applied") == {"on": 1, "of": 1})
+    server.request("PATCH", "/circuit-breakers/asked/config", {"failure_threshold": 7})
+    eventually(lambda: direct.ask("config", name="asked")["failure_threshold"] == 7)
+    eventually(lambda: row(server, "asked")["applied"] == {"on": 1, "of": 1})
+    direct.ask("call", name="asked", times=7)
+    eventually(lambda: row(server, "asked")["state"] == "open")
+    _, reset = server.request("POST", "/circuit-breakers/asked/reset")
+    assert reset["instances"]["targeted"] == 1, reset
+    eventually(lambda: direct.ask("state", name="asked") == "closed")
+    eventually(lambda: row(server, "asked")["state"] == "closed")
+    # a value that no library takes, as a newer server may think of one
+    server.python(
+        "from breakers.models import BreakerConfig, Revision\n"
+        "from django.db import connection\n"
+        "with connection.cursor() as cursor:\n"
+        "    cursor.execute('PRAGMA ignore_check_constraints = 1')\n"
+        '    cursor.execute("UPDATE breakers_breakerconfig SET failure_threshold = -1, '
+        "revision = (SELECT current FROM breakers_revision) + 1 WHERE name = 'asked'\")\n"
+        "    cursor.execute('UPDATE breakers_revision SET current = current + 1')\n"
+    )
+    eventually(lambda: row(server, "asked")["instance_rows"][0]["refused"])
+    assert direct.ask("config", name="asked")["failure_threshold"] == 7
+    assert row(server, "asked")["applied"] == {"on": 0, "of": 1}
+
+
+def test_a_server_that_restarts_counts_it_once_and_history_totals_agree(
+    server: ServerProcess, direct: ServiceProcess
+) -> None:
+    direct.ask("breaker", name="kept", failure_threshold=1)
+    direct.ask("storm", name="kept", transitions=40)
+    eventually(lambda: told(server, "kept") == list(range(1, 41)))
+
+    def openings() -> float:
+        lines = server.request("GET", "/metrics")[1].splitlines()
+        mine = [line for line in lines if line.startswith("circuit_breaker_transitions_total{") and '"kept"' in line]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in mine if 'to="open"' in line)
+
+    eventually(lambda: openings() == 20)
+    eventually(lambda: row(server, "kept")["metrics"]["failures_total"] == 20)
+    server.kill()
+    server.start()
+    direct.ask("storm", name="kept", transitions=2)
+    eventually(lambda: row(server, "kept")["metrics"]["failures_total"] == 21)
+    eventually(lambda: openings() == 21)
+    assert row(server, "kept")["instances"]["total"] == 1
