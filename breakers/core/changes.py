@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 
 from .config import CircuitBreakerConfig
 from .states import CircuitBreakerState, Reason, Transition
@@ -77,22 +78,18 @@ def _streak(change: Change) -> str:
 
 
 def _failure_rate(change: Change) -> str:
-    tally, limit = _tally(change), change.config.failure_rate_threshold
+    tally, limit = cast(Tally, change.tally), change.config.failure_rate_threshold
     return f"{tally.failures} of {tally.calls} calls failed ({tally.failures / tally.calls:.1%}, limit {limit:.1%})" + (
         f", last: {describe(change.error)}" if change.error is not None else ""
     )
 
 
 def _slow_call_rate(change: Change) -> str:
-    tally, limit = _tally(change), change.config.slow_call_rate_threshold
+    tally, limit = cast(Tally, change.tally), change.config.slow_call_rate_threshold
     return (
         f"{tally.slow} of {tally.calls} calls took {change.config.slow_call_duration:g} s or longer "
         f"({tally.slow / tally.calls:.1%}, limit {limit:.1%})"
     )
-
-
-def _tally(change: Change) -> Tally:
-    return change.tally or Tally(0, 0, 0)
 
 
 def _probes_succeeded(change: Change) -> str:

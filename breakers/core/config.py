@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from typing import Any, Literal, Self
 from .errors import ConfigError
 
 MAX_INTEGER = 2147483647
-_FINITE = 1.7e308
+_FINITE = sys.float_info.max
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 RESERVED_NAMES = frozenset({".", "..", "reset-all"})
 
@@ -58,7 +59,7 @@ def _range(bounds: Field, what: str) -> str:
     if bounds.above is not None:
         parts.append(f"> {bounds.above:g}")
     if bounds.maximum is not None:
-        parts.append(f"<= {int(bounds.maximum) if bounds.maximum == MAX_INTEGER else format(bounds.maximum, 'g')}")
+        parts.append(f"<= {bounds.maximum:.10g}")
     return f"must be {what} {' and '.join(parts)}" + (" or null" if bounds.nullable else "")
 
 
@@ -205,7 +206,9 @@ def _default(name: str) -> Any:  # what a dataclass default factory gives
 
 def _blame(name: str, value: object, problem: str) -> str:
     """``problem``, naming the variable of the environment where the value came from there."""
-    variable = _ENVIRONMENT[name][0] if name in _ENVIRONMENT else ""
+    if name not in _ENVIRONMENT:
+        return problem
+    variable = _ENVIRONMENT[name][0]
     text = os.environ.get(variable, "").strip()
     return f"{problem} (from {variable})" if text and str(value) == text else problem
 
@@ -213,7 +216,7 @@ def _blame(name: str, value: object, problem: str) -> str:
 def breaker_problems(values: Mapping[str, object]) -> dict[str, str]:
     """Every wrong field of a whole set of values of :data:`BREAKER_FIELDS`, with the rules that span two fields."""
     found = _problems(BREAKER_FIELDS, values)
-    if not found.keys() & {"window_type", "window_size", "minimum_calls"}:
+    if not found.keys() & {"window_size", "minimum_calls"}:
         size, minimum = values["window_size"], values["minimum_calls"]
         if values["window_type"] == "count" and minimum > size:  # type: ignore[operator]  # both checked to be integers
             found["minimum_calls"] = f"must be at most window_size ({size}) in a count window, not {minimum}"

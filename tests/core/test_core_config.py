@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import sys
 
 import pytest
 
@@ -56,6 +57,10 @@ def test_the_defaults_are_the_table() -> None:
     assert list(HTTP_FIELDS) == [field.name for field in dataclasses.fields(HttpConfig)]
 
 
+def test_every_field_has_a_sentence_for_the_person_who_edits_it() -> None:
+    assert all(field.help.endswith(".") for field in (*BREAKER_FIELDS.values(), *HTTP_FIELDS.values()))
+
+
 @pytest.mark.parametrize("name", ["a", "A" * 100, "a_b.c:d-e", "0", "...", "reset-all2", "RESET-ALL"])
 def test_names_that_can_be(name) -> None:
     assert config(name=name).name == name
@@ -76,7 +81,7 @@ def test_integers_have_both_bounds_and_are_not_coerced(field, least) -> None:
 
 @pytest.mark.parametrize("field", DURATIONS)
 def test_durations_are_finite_and_positive(field) -> None:
-    for right in (1e-300, 0.5, 5, 1e300, 10**300):
+    for right in (5e-324, 0.5, 5, 10**300, sys.float_info.max):
         assert getattr(config(**{field: right}), field) == right
     for bad in (0, 0.0, -0.0, -1.0, INF, -INF, NAN, "5", True, b"5", 10**5000, 1j):
         assert wrong(**{field: bad}) == [field]
@@ -122,6 +127,15 @@ def test_the_minimum_fits_a_count_window_and_any_time_window() -> None:
     assert wrong(window_type="count", window_size=19, minimum_calls=20) == ["minimum_calls"]
 
 
+@pytest.mark.parametrize("bad", ["5", None, 0])
+def test_a_minimum_that_is_wrong_by_itself_is_not_compared(bad) -> None:
+    for pair in ({"minimum_calls": bad}, {"window_size": bad}):
+        with pytest.raises(ConfigError) as caught:
+            CircuitBreakerConfig(**pair)
+        (said,) = caught.value.fields.values()
+        assert said == f"must be an integer >= 1 and <= 2147483647, not {bad!r}"
+
+
 def test_a_slow_call_rate_needs_a_slow_call_duration() -> None:
     assert wrong(slow_call_rate_threshold=0.5, slow_call_duration=None) == ["slow_call_rate_threshold"]
     assert config(slow_call_rate_threshold=0.5).slow_call_rate_threshold == 0.5
@@ -135,14 +149,51 @@ def test_one_error_names_every_wrong_field() -> None:
     }  # fmt: skip
 
 
-def test_the_error_names_bound_and_value() -> None:
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"name": "a b"},
+            "must be 1 to 100 characters of A-Z a-z 0-9 _ . : - and none of '.', '..', 'reset-all', not 'a b'",
+        ),
+        ({"failure_threshold": "5"}, "must be an integer >= 0 and <= 2147483647, not '5'"),
+        ({"recovery_timeout": 0}, "must be a finite number of seconds > 0, not 0"),
+        ({"timeout": -1.5}, "must be a finite number of seconds > 0 or null, not -1.5"),
+        ({"window_type": "sliding"}, "must be one of 'count', 'time', not 'sliding'"),
+        ({"minimum_calls": 21, "window_size": 20}, "must be at most window_size (20) in a count window, not 21"),
+        ({"failure_rate_threshold": 50}, "must be a number > 0 and <= 1 or null, not 50"),
+        ({"slow_call_rate_threshold": 0.5}, "needs slow_call_duration"),
+        ({"recovery_backoff": 0.5}, "must be a number >= 1, not 0.5"),
+        ({"recovery_jitter": 2}, "must be a number >= 0 and <= 1, not 2"),
+        ({"name": "-" * 200}, "not '" + "-" * 56 + "..."),
+        ({"window_type": "x" * 58}, "not '" + "x" * 58 + "'"),
+        ({"window_type": "x" * 59}, "not '" + "x" * 56 + "..."),
+    ],
+)
+def test_the_error_names_bound_and_value(values, said) -> None:
     with pytest.raises(ConfigError) as caught:
-        CircuitBreakerConfig(failure_threshold="5", recovery_timeout=0, recovery_jitter=2, window_type="x" * 100)
-    assert caught.value.fields["failure_threshold"] == "must be an integer >= 0 and <= 2147483647, not '5'"
-    assert caught.value.fields["recovery_timeout"] == "must be a finite number of seconds > 0, not 0"
-    assert caught.value.fields["recovery_jitter"] == "must be a number >= 0 and <= 1, not 2"
-    assert caught.value.fields["window_type"].endswith("xxx...")
-    assert "failure_threshold: must be an integer" in str(caught.value)
+        CircuitBreakerConfig(**values)
+    ((field, told),) = caught.value.fields.items()
+    assert told == said or (said.startswith("not ") and told.endswith(said))
+    assert str(caught.value) == f"{field}: {told}"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"failure_statuses": "5xx"},
+            "must list HTTP statuses and ranges from 100 to 599, as '429,500-599', not '5xx'",
+        ),
+        ({"max_retries": -1}, "must be an integer >= 0 and <= 2147483647, not -1"),
+        ({"retry_backoff": 0}, "must be a finite number of seconds > 0, not 0"),
+        ({"retry_non_idempotent": "yes"}, "must be true or false, not 'yes'"),
+    ],
+)
+def test_the_error_of_an_http_config_too(values, said) -> None:
+    with pytest.raises(ConfigError) as caught:
+        HttpConfig(**values)
+    assert list(caught.value.fields.values()) == [said]
 
 
 def test_values_that_cannot_be_shown_are_refused_all_the_same() -> None:
@@ -173,7 +224,10 @@ def test_configs_travel_as_mappings() -> None:
     assert HttpConfig.from_mapping(HttpConfig(max_retries=0).as_dict()) == HttpConfig(max_retries=0)
     with pytest.raises(ConfigError) as caught:
         CircuitBreakerConfig.from_mapping({"failure_treshold": 3, 5: 1})
-    assert set(caught.value.fields) == {"failure_treshold", "5"}
+    assert caught.value.fields == {"failure_treshold": "no such field", "5": "no such field"}
+    with pytest.raises(ConfigError) as caught:
+        HttpConfig.from_mapping({"x" * 200: 1})
+    assert list(caught.value.fields) == ["x" * 100]
 
 
 # -- the environment -------------------------------------------------------------------------------------------------
@@ -239,6 +293,21 @@ def test_statuses_are_parsed() -> None:
     assert parse_statuses("") == frozenset()
     assert parse_statuses("429, 500-502,100,599") == {429, 500, 501, 502, 100, 599}
     assert HttpConfig(failure_statuses="", max_retries=0).max_retries == 0
+    for text, said in (
+        ("5xx", "not a status or a range: '5xx'"),
+        ("99-100", "not a status or a range: '99-100'"),
+        ("099", "outside 100 to 599: '099'"),
+        ("500-499", "outside 100 to 599: '500-499'"),
+    ):
+        with pytest.raises(ValueError, match=f"^{said}$"):
+            parse_statuses(text)
+
+
+def test_a_list_of_statuses_has_at_most_200_characters() -> None:
+    longest = ("500," * 50)[:200]
+    assert HttpConfig(failure_statuses=longest).failure_statuses == longest
+    with pytest.raises(ConfigError):
+        HttpConfig(failure_statuses=longest + ",")
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------
