@@ -21,4 +21,4 @@ def log(
     ``extra``: the facts by name, for logs that machines read.
     """
     with suppress(Exception):
-        _logger.log(level, message, *facts, exc_info=error, extra=extra)
+        _logger.log(level, message, *facts, exc_info=error, extra=extra, stacklevel=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -25,11 +26,23 @@ P = ParamSpec("P")
 T = TypeVar("T")
 TransitionListener = Callable[[Transition], None]
 
+_OWED: deque[Stepping] = deque()
+"""Breakers that changed in the midst of another one's step."""
+
+
+def _owed() -> Stepping | None:
+    try:
+        return _OWED.popleft()
+    except IndexError:
+        return None
+
 
 class Stepping:
     """A machine with its clock, its lock and its listeners."""
 
-    __slots__ = ("_announcing", "_clock", "_config_version", "_listeners", "_machine", "_owner", "_walls", "name")
+    __slots__ = (
+        "_announcing", "_clock", "_config_version", "_listeners", "_machine", "_owner", "_stepping", "_walls", "name",
+    )  # fmt: skip
 
     def __init__(self, config: CircuitBreakerConfig, clock: Callable[[], float]) -> None:
         self.name = config.name
@@ -39,6 +52,7 @@ class Stepping:
         self._listeners: Listeners[Transition] = Listeners()
         self._owner: Listeners[CircuitBreaker, Transition] | None = None
         """Who else is told, the breaker first: the registry's."""
+        self._stepping = False
         self._announcing = 0
         """The process that is at it."""
         self._walls: dict[float | None, float] = {}
@@ -119,14 +133,29 @@ class Stepping:
         """One step of the machine under the lock, after the overrides that have expired by ``now`` are lifted."""
         machine = self._machine
         with LOCK:
+            # a finaliser or a signal may come with a step of its own in the middle of one
+            within, self._stepping = self._stepping, True
             machine.shut()
-            if now >= machine.expires_at:
-                machine.expire(now)
-            answer = act(*args, **kwargs)
-            machine.reopen()
-        if machine.changes:
-            self._announce()
+            try:
+                if now >= machine.expires_at:
+                    machine.expire(now)
+                answer = act(*args, **kwargs)
+            finally:
+                self._stepping = within
+                if not within:
+                    machine.reopen()
+        if machine.changes or _OWED:
+            self._announce_all()
         return answer
+
+    def _announce_all(self) -> None:
+        """What this step changed, and what those in its midst did. In the midst of one nothing: no listener may run."""
+        if LOCK._is_owned():  # type: ignore[attr-defined]  # not in typeshed; threading.Condition asks it too
+            _OWED.append(self)
+            return
+        self._announce()
+        while (breaker := _owed()) is not None:
+            breaker._announce()
 
     def _announce(self) -> None:
         """Tells what changed, in order: who finds another thread at it leaves it to that thread."""

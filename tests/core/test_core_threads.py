@@ -263,6 +263,60 @@ def test_a_listener_runs_outside_the_lock_also_when_an_edit_notices_an_expiry(ma
     assert free == [None]
 
 
+def amid_the_next_opening(breaker: CircuitBreaker, act: Callable[[], object]) -> None:
+    """As the garbage collector does that closes a guarded generator, or a signal: in the middle of a step."""
+
+    def draw() -> float:
+        act()
+        return 0.5
+
+    breaker._machine.random = draw
+
+
+def test_a_step_amid_a_step_leaves_the_way_without_the_lock_shut(make, calls) -> None:
+    breaker, seen = make(failure_threshold=2), []
+    inner = breaker.acquire()
+
+    def close() -> None:
+        breaker.settle(inner, Outcome.NEUTRAL)
+        seen.append(breaker._machine.gate)
+
+    amid_the_next_opening(breaker, close)
+    calls.fail(breaker, 2)
+    assert seen == [None]
+    assert breaker.get_metrics()["ignored_total"] == 1
+
+
+def test_a_step_that_is_interrupted_leaves_the_way_open_for_the_next_call(make, calls) -> None:
+    breaker = make(failure_threshold=2)
+    calls.succeed(breaker)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    amid_the_next_opening(breaker, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        calls.fail(breaker, 2)
+    breaker._machine.random = float
+    breaker.reset()
+    assert breaker._machine.gate is not None
+
+
+def test_a_change_amid_the_step_of_another_breaker_is_told_when_that_step_is_over(make, calls) -> None:
+    breaker, other, free = make(failure_threshold=1), make(failure_threshold=1), []
+    inner = other.acquire()
+
+    def ask(_: object) -> None:
+        thread = threading.Thread(target=lambda: free.append(LOCK.acquire(timeout=10.0) and LOCK.release()))
+        thread.start()
+        thread.join(20.0)
+
+    other.on_transition(ask)
+    amid_the_next_opening(breaker, lambda: (other.settle(inner, Outcome.FAILURE), free.append("amid")))
+    calls.fail(breaker)
+    assert free == ["amid", None]
+
+
 def in_a_child(check: Callable[[], bool]) -> bool:
     """Whether ``check()`` is true in a forked child."""
     pid = os.fork()
