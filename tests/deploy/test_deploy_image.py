@@ -39,6 +39,13 @@ def test_the_linter_finds_nothing() -> None:
     assert (linted.returncode, linted.stdout) == (0, "")
 
 
+@pytest.mark.parametrize("script", ["deploy/prepare.sh", ".ci/run"])
+def test_shellcheck_finds_nothing_in_what_containers_and_ci_run(script: str) -> None:
+    check = Path(sys.executable).with_name("shellcheck")
+    linted = subprocess.run([check, ROOT / script], capture_output=True, text=True, timeout=50)
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
 def test_the_image_runs_as_nobody_in_particular() -> None:
     user, group = IMAGE.last("USER").split(":")
     assert user.isdigit(), "by number: Kubernetes' runAsNonRoot does not look names up"

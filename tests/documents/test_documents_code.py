@@ -82,8 +82,8 @@ def test_the_shell_of_a_page_runs(page: str, server: ServerProcess, tmp_path: Pa
 
 
 @pytest.mark.parametrize("block", [one for one in EVERY if one.language in ("bash", "sh")], ids=lambda one: one.place)
-def test_what_a_shell_block_calls_is_there(block: Block) -> None:
-    shell.parse(block)
+def test_a_shell_block_is_sound_and_what_it_calls_is_there(block: Block) -> None:
+    shell.lint(block)
     shell.look_up(block)
 
 
