@@ -46,6 +46,7 @@ ERRORS = (
 )  # fmt: skip
 TRANSPORTS = ("AsyncCircuitBreakerTransport", "CircuitBreakerTransport")
 
+ROOTED = ("CHANGELOG", "CONTRIBUTING")
 _OUTSIDE = re.compile(r"\]\(\.\./([^)#]+)\)")
 """A link from a page to a file of the repository."""
 
@@ -60,7 +61,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    made = {"index.md": _home(), "changelog.md": (ROOT / "CHANGELOG.md").read_text(), "reference.md": _reference()}
+    made = {"index.md": _rooted((ROOT / "README.md").read_text()), "reference.md": _reference()} | {
+        f"{name.lower()}.md": _rooted((ROOT / f"{name}.md").read_text()) for name in ROOTED
+    }
     for path in _linked(files):
         made[_place(path)] = (ROOT / path).read_text()
     for place, content in made.items():
@@ -72,9 +75,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _OUTSIDE.sub(lambda found: f"]({_place(found[1])})", markdown)
 
 
-def _home() -> str:
-    readme = (ROOT / "README.md").read_text()
-    return readme.replace("](docs/", "](").replace("](CHANGELOG.md)", "](changelog.md)")
+def _rooted(text: str) -> str:
+    """A page of the repository's root, with its links as from ``docs/``."""
+    for name in ROOTED:
+        text = text.replace(f"]({name}.md)", f"]({name.lower()}.md)")
+    return text.replace("](docs/", "](")
 
 
 def _linked(files: Files) -> set[str]:
