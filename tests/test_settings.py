@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from breakers.client.requests import DEFAULT_TIMEOUT
 from tests.servers import clean_environment
 from tradpal_cb import settings_page, variables
 
@@ -33,7 +34,7 @@ def test_the_page_is_what_the_code_says() -> None:
 
 
 def test_every_section_and_so_every_variable_has_its_table_on_the_page() -> None:
-    assert re.findall(r"<!-- variables: (.+) -->", settings_page.FILE.read_text()) == list(variables.SECTIONS)
+    assert re.findall(r"<!-- variables: (.+) -->", settings_page.FILE.read_text()) == list(settings_page.TABLES)
 
 
 def test_the_settings_read_each_variable_once_and_nothing_past_the_list() -> None:
@@ -47,8 +48,10 @@ def test_the_settings_read_each_variable_once_and_nothing_past_the_list() -> Non
 
 def test_the_variables_of_services_are_those_that_the_library_reads() -> None:
     read = set(re.findall(r"\bCIRCUIT_BREAKER_[A-Z_]+[A-Z]\b", LIBRARY)) - {"CIRCUIT_BREAKER_SERVICE"}
-    assert read - variables.OF_SERVICES == set()
-    assert all(name.removeprefix("CIRCUIT_BREAKER_SERVICE_") in LIBRARY for name in variables.OF_SERVICES)
+    told = {variable.name: variable.default for variable in variables.OF_SERVICES}
+    assert read - set(told) == set()
+    assert all(name.removeprefix("CIRCUIT_BREAKER_SERVICE_") in LIBRARY for name in told)
+    assert float(told["CIRCUIT_BREAKER_SERVICE_TIMEOUT"]) == DEFAULT_TIMEOUT
 
 
 @pytest.mark.parametrize(
@@ -128,5 +131,5 @@ def test_a_misspelt_variable_is_found_by_the_check() -> None:
     told = manage("check", DJANGO_DEBUG="1", CIRCUIT_BREAKER_HISTORY_DAY="5").stderr
     assert "The variable CIRCUIT_BREAKER_HISTORY_DAY is read by nobody." in told
     assert "Is CIRCUIT_BREAKER_HISTORY_DAYS meant?" in told
-    known = dict.fromkeys(variables.OF_SERVICES, "1")
+    known = {variable.name: "1" for variable in variables.OF_SERVICES}
     assert "read by nobody" not in manage("check", DJANGO_DEBUG="1", **known).stderr

@@ -9,15 +9,16 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from tradpal_cb.variables import SECTIONS, Variable
+from tradpal_cb.variables import OF_SERVICES, SECTIONS, Variable
 
 FILE: Final = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
+TABLES: Final[dict[str, tuple[Variable[Any], ...]]] = {**SECTIONS, "In a service": OF_SERVICES}
 _TABLE: Final = re.compile(r"(?<=<!-- variables: )([^\n]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def page(written: str) -> str:
     """``written`` with each table as it should be. Raises ``KeyError`` for one of a section that is none."""
-    return _TABLE.sub(lambda found: f"{found[1]}{found[2]}{_table(SECTIONS[found[1]])}", written)
+    return _TABLE.sub(lambda found: f"{found[1]}{found[2]}{_table(TABLES[found[1]])}", written)
 
 
 def _table(variables: tuple[Variable[Any], ...]) -> str:

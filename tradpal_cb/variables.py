@@ -17,6 +17,8 @@ from django.core.checks import CheckMessage
 from django.core.checks import Warning as Unwise
 from django.core.exceptions import ImproperlyConfigured
 
+from breakers.core.config import TABLE_DEFAULTS
+
 T = TypeVar("T")
 
 
@@ -205,14 +207,23 @@ SECTIONS: Final[dict[str, tuple[Variable[Any], ...]]] = {
 }  # fmt: skip
 """The sections of ``docs/settings.md``."""
 
-OF_SERVICES: Final = frozenset(
-    f"CIRCUIT_BREAKER_{name}"
-    for name in (
-        "SERVICE_URL", "SERVICE_TOKEN", "SERVICE_NAME", "SERVICE_TIMEOUT", "CACHE_FILE",
-        "FAILURE_THRESHOLD", "RECOVERY_TIMEOUT", "SUCCESS_THRESHOLD", "TIMEOUT",
-    )
-)  # fmt: skip
-"""Read by the library in services, which may share an environment with the server."""
+
+def _of_services(name: str, default: object, says: str) -> Variable[str]:
+    return Variable(f"CIRCUIT_BREAKER_{name}", text, str(default), says)
+
+
+OF_SERVICES: Final = (
+    _of_services("SERVICE_URL", "", "the control plane; with it the first breaker links the process by itself"),
+    _of_services("SERVICE_TOKEN", "", "the service's API key"),
+    Variable("CIRCUIT_BREAKER_SERVICE_NAME", text, "", "name of the service", "the program's name"),
+    _of_services("SERVICE_TIMEOUT", "30", "seconds of one request to the REST API"),
+    _of_services("CACHE_FILE", "", "a file in which the last config from the fleet survives a restart"),
+    *(
+        _of_services(field.upper(), f"{TABLE_DEFAULTS[field]:g}", f"`{field}` of configs that do not say it")
+        for field in ("failure_threshold", "recovery_timeout", "success_threshold", "timeout")
+    ),
+)
+"""Read by the library, in services that may share an environment with the server: for the page, and as known names."""
 
 
 def every() -> Iterator[Variable[Any]]:
@@ -222,7 +233,7 @@ def every() -> Iterator[Variable[Any]]:
 
 def misspelt(app_configs: Sequence[object] | None, **kwargs: object) -> list[CheckMessage]:
     """A system check: variables that look like ours and that nobody reads."""
-    known = {variable.name for variable in every()} | OF_SERVICES
+    known = {variable.name for variable in every()} | {variable.name for variable in OF_SERVICES}
     unknown = sorted(name for name in os.environ if name.startswith("CIRCUIT_BREAKER_") and name not in known)
     return [
         Unwise(
