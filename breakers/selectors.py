@@ -137,9 +137,12 @@ def everybody() -> tuple[list[InstanceRecord], list[DepartedRecord]]:
     return instances, sums
 
 
-def instances_observed() -> list[InstanceRecord]:
-    """Every instance that is not folded, with its last written totals; also those that are just gone."""
-    return [row.record() for row in Instance.objects.filter(folded=False)]
+def instances_observed(since: datetime | None = None) -> list[InstanceRecord]:
+    """Every instance that is not folded, with its last written totals; also those that are just gone.
+
+    ``since``: only those that were seen then or later.
+    """
+    return [row.record() for row in Instance.objects.filter(folded=False, **_given({"last_seen_at__gte": since}))]
 
 
 def departed() -> list[DepartedRecord]:

@@ -19,6 +19,7 @@ from django.utils import timezone
 from breakers.alerts import alerts
 from breakers.api.permissions import may_operate, may_read
 from breakers.fleet import fleet
+from breakers.sharing import peers
 
 from .verdict import Kind, level, tally
 
@@ -48,6 +49,8 @@ class Page:
     role: str
     may_reset: bool
     may_override: bool
+    degraded: bool
+    """Other servers are not heard: their instances are shown as the database knows them."""
     feed: str = "/ws/feed"
 
     @property
@@ -97,6 +100,7 @@ def page(request: HttpRequest, here: str, title: str) -> Page:
         role=_role(user),
         may_reset=may_operate(user, "reset_breaker"),
         may_override=may_operate(user, "override_breaker"),
+        degraded=peers.trouble is not None,
     )
 
 

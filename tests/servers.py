@@ -107,7 +107,7 @@ class ServerProcess:
     def create_key(self, name: str, scopes: str) -> str:
         return self.manage("create_api_key", name, "--scopes", scopes).strip()
 
-    def start(self) -> None:
+    def start(self, within: float = 40.0) -> None:
         """Returns when ``/health`` answers."""
         assert self._process is None, "already running"
         with self.log.open("ab") as log:
@@ -116,7 +116,7 @@ class ServerProcess:
                 cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         try:
-            eventually(self.is_healthy, within=40, what=f"the server is up; its log: {self.log}")
+            eventually(self.is_healthy, within=within, what=f"the server is up; its log: {self.log}")
         except BaseException:
             self.stop()  # nobody else would
             raise
@@ -133,6 +133,10 @@ class ServerProcess:
         with contextlib.suppress(OSError):
             return self.request("GET", "/health")[0] == 200
         return False
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
 
     @property
     def pid(self) -> int:

@@ -101,8 +101,14 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["CONN_MAX_AGE"] = 5
 else:
     # Some threads end with what they did, and their connections with them: only a pool keeps their number down.
+    # Who gets none within seconds is told so: a database that is away must not hold up those who can do without.
     # What the URL asks for besides, as ?sslmode=require, stays.
-    DATABASES["default"]["OPTIONS"] = {**DATABASES["default"].get("OPTIONS", {}), "pool": True}
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 2,
+        **DATABASES["default"].get("OPTIONS", {}),
+        "pool": {"min_size": 2, "max_size": variables.POOL.read(), "timeout": 2.0},
+    }
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # one that did not survive the database's restart is replaced
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CHANNEL_LAYERS = {
     "default": {

@@ -182,6 +182,7 @@ EVENTS_LENGTH: Final = Variable(
 EVENTS_MAX_AGE: Final = Variable(
     "CIRCUIT_BREAKER_EVENTS_MAX_AGE", count, 3600, "seconds after which a recovery in the stream is old news"
 )
+POOL: Final = Variable("CIRCUIT_BREAKER_POOL", count, 12, "connections to PostgreSQL that one server opens at the most")
 AUTO_REGISTER: Final = Variable(
     "CIRCUIT_BREAKER_AUTO_REGISTER", flag, True, "breakers that a service reports are recorded"
 )
@@ -201,7 +202,7 @@ SECTIONS: Final[dict[str, tuple[Variable[Any], ...]]] = {
     ),
     "HTTPS": (SECURE, SSL_REDIRECT, HSTS_SECONDS),
     "Signing in and asking often": (SIGN_IN_ATTEMPTS, SIGN_IN_LOCK, KEY_RATE, USER_RATE, ANONYMOUS_RATE),
-    "Data": (DATABASE, REDIS, AUTO_REGISTER, HISTORY_DAYS),
+    "Data": (DATABASE, POOL, REDIS, AUTO_REGISTER, HISTORY_DAYS),
     "Events": (EVENTS, EVENTS_LENGTH, EVENTS_MAX_AGE),
     "Logs": (LOG_LEVEL, LOG_FORMAT, LOG_FILE),
 }  # fmt: skip

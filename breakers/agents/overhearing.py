@@ -21,8 +21,8 @@ from breakers.core.wire import Report, TransitionReport, WireError, decode_from_
 from breakers.fleet import fleet
 from breakers.models import InstanceRecord, StateChange
 from breakers.services import FOLD_AFTER
+from breakers.sharing import peers
 
-from .events import transition_event
 from .screening import check_report
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,7 @@ class Overhearing:
                 changes = selectors.recorded_after(instance, self._told[instance])
                 told = tuple(_told_by(change) for change in changes)
                 fleet.overhear(self._known[instance], Report(id=0, now=timezone.now().timestamp(), transitions=told))
-                for change in changes:
-                    fleet.record_event(transition_event(change))
+                peers.tell(changes)
                 self._told[instance] = changes[-1].sequence
 
 

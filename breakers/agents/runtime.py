@@ -22,6 +22,7 @@ from breakers import publish
 from breakers.events import bus
 from breakers.fleet import fleet
 from breakers.notifications import notifier
+from breakers.sharing import peers
 
 from .chores import chores
 from .hub import hub
@@ -36,6 +37,8 @@ LOOK: Final = 2.0
 """Seconds between two looks at the database where no hint came: a lost one costs no more."""
 KEEP: Final = 10.0
 """Seconds between two writes of totals, and between two looks at whether keys were revoked."""
+KEEP_ALONE: Final = 5.0
+"""Seconds between two writes of who is linked, while other servers have nothing but the database to know it from."""
 FLUSH: Final = 5.0
 _AGAIN: Final = 1.0
 
@@ -106,6 +109,7 @@ class ControlPlane:
             _Chore(self._tick, TICK),
             _Chore(self._keep, KEEP),
         ]
+        chores += [_Chore(self._keep_alone, KEEP_ALONE)] if settings.REDIS_URL else []
         try:
             while not self._stopping.is_set():
                 if self._woken.is_set():
@@ -131,6 +135,11 @@ class ControlPlane:
         writer.persist()
         hub.dismiss_revoked()
 
+    def _keep_alone(self) -> None:
+        if peers.trouble is not None:
+            fleet.write_down_links()
+            writer.persist()
+
     def _listen(self) -> None:
         """Hints of other processes, over Redis."""
         while not self._stopping.is_set():
@@ -148,6 +157,8 @@ def start() -> None:
     """Idempotent."""
     bus.start()  # first, so that at the interpreter's exit it ends last and sends what the others wrote
     control_plane.start()
+    if settings.REDIS_URL:
+        peers.start(settings.REDIS_URL, writer.server)
     chores.start()
     notifier.start()
 
@@ -159,3 +170,4 @@ def stop() -> None:
     chores.stop()
     control_plane.stop()
     bus.stop()
+    peers.stop()  # last: others take over what was observed until now

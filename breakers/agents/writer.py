@@ -22,9 +22,9 @@ from django.db import InterfaceError, OperationalError, connection
 from breakers import services
 from breakers.core.wire import Ack, Registration, Report, TransitionReport, encode
 from breakers.fleet import fleet
-from breakers.models import InstanceIdentity, StateChange
+from breakers.models import InstanceIdentity
+from breakers.sharing import peers
 
-from .events import transition_event
 from .hub import AgentLink, hub
 
 logger = logging.getLogger(__name__)
@@ -195,12 +195,7 @@ def _record(transitions: Sequence[tuple[InstanceIdentity, TransitionReport]]) ->
         _record(transitions[:middle])
         _record(transitions[middle:])
     else:
-        _tell(new)
-
-
-def _tell(new: Sequence[StateChange]) -> None:
-    for change in new:
-        fleet.record_event(transition_event(change))
+        peers.tell(new)
 
 
 def _persist() -> None:

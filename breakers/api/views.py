@@ -22,6 +22,7 @@ from breakers.alerts import alerts
 from breakers.core.states import Override
 from breakers.fleet import Row, fleet
 from breakers.metrics import exposition
+from breakers.sharing import peers
 
 from .base import FleetView, asked, config_of, paged, record_of, row_of, versioned
 from .serializers import ChangeOutput, ChangesQuery, HistoryQuery, TransitionOutput
@@ -130,7 +131,7 @@ class MetricsView(FleetView):
 
 
 class HealthView(FleetView):
-    """``GET /health``: public. Without the database unhealthy; without the channel layer only slower."""
+    """``GET /health``: public. Without the database unhealthy; without Redis only degraded: others hear later."""
 
     authentication_classes = ()
 
@@ -144,10 +145,15 @@ class HealthView(FleetView):
         request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
 
     def get(self, request: Request) -> Response:
-        database = _database_answers()
-        checks = {"database": _word(database), "channel_layer": _word(_layer_answers())}
-        status = "healthy" if database else "unhealthy"
-        answer = {"status": status, "service": "circuit_breaker_service", "timestamp": timezone.now(), "checks": checks}
+        database, layer = _database_answers(), _layer_answers()
+        answer: dict[str, Any] = {
+            "status": "healthy" if database else "unhealthy",
+            "service": "circuit_breaker_service",
+            "timestamp": timezone.now(),
+            "checks": {"database": _word(database), "channel_layer": _word(layer)},
+        }
+        if not layer or peers.trouble is not None:
+            answer["degraded"] = ["redis"]
         return Response(answer, status=200 if database else 503)
 
 

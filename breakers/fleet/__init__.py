@@ -1,9 +1,11 @@
-"""Observed state in memory: reports in, rows out. :data:`fleet` is the process's one :class:`Fleet`."""
+"""Observed state in memory: reports in, rows out. :data:`fleet` is the process's one, merged with those of others."""
 
 from __future__ import annotations
 
 from .events import Event, Progress, iso
 from .fleet import Fleet
+from .merged import MergedFleet
+from .passing import PassedInstance
 from .picture import Counted, Picture
 from .rates import Volume
 from .summary import Summary
@@ -15,6 +17,8 @@ __all__ = [
     "Drops",
     "Event",
     "Fleet",
+    "MergedFleet",
+    "PassedInstance",
     "Picture",
     "Progress",
     "Row",
@@ -25,4 +29,4 @@ __all__ = [
     "iso",
 ]
 
-fleet = Fleet()
+fleet = MergedFleet()

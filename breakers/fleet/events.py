@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
-from breakers.models import ConfigChange
+from breakers.models import ConfigChange, StateChange
 
 Event = dict[str, Any]
 """``{"type": "event", "kind", "name", "at", ...}``; the kinds: transition, reset, config, override, reset_progress."""
@@ -34,6 +34,23 @@ _TEXTS = {
 def iso(moment: datetime | None) -> str | None:
     """ISO 8601 in UTC, to the millisecond."""
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def transition_event(change: StateChange) -> Event:
+    """Of a recorded transition."""
+    return {
+        "type": "event",
+        "kind": "transition",
+        "name": change.breaker,
+        "at": iso(change.at),
+        "service": change.service,
+        "instance": str(change.instance),
+        "from_state": change.from_state,
+        "to_state": change.to_state,
+        "reason": change.reason,
+        "cause": change.cause,
+        "text": change.cause,
+    }
 
 
 def change_event(change: ConfigChange) -> Event:

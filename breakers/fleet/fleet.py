@@ -305,7 +305,7 @@ class Fleet:
         """Who is linked, or was until at most 300 s ago; by service and host."""
         with self._lock:
             present = [derive_instance(f) for f in self._ledger.instances.values() if f.gone_at is None]
-        return sorted(present, key=lambda row: (row["service"], row["host"], row["pid"]))
+        return sorted(present, key=lambda row: (row["service"], row["host"], row["pid"], row["instance"]))
 
     def _known(self, name: str) -> BreakerView | None:
         return self._ledger.view(name) if name in self._wanted.records else None
@@ -330,7 +330,7 @@ class Fleet:
         with self._lock:
             rows = self.rows()
             counted = [Counted.of(self._ledger.view(row["name"]), row) for row in rows]
-            agents = sum(facts.live and facts.links > 0 for facts in self._ledger.instances.values())
+            agents = sum(facts.live and facts.linked for facts in self._ledger.instances.values())
             return Picture(tuple(counted), dict(self._transitions), agents)
 
     # --- changes --------------------------------------------------------------------------------------------------

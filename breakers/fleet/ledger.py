@@ -77,17 +77,17 @@ class Ledger:
         for instance_id in set(ids).intersection(self.long_gone(before)):
             del self.instances[instance_id]
 
-    def recall(self, record: InstanceRecord, now: datetime) -> None:
-        """An instance that an earlier process wrote down.
+    def recall(self, record: InstanceRecord, now: datetime, *, heard: datetime | None = None) -> None:
+        """An instance that another process wrote down.
 
-        One that was not gone has its 15 s from now: that nobody listened is not its silence.
+        One that was not gone has its 15 s from ``heard``, by default from now: that nobody listened is not its silence.
         """
         facts = self.instances.get(record.id)
         if facts is None:
             facts = InstanceFacts(record.identity, record.first_seen_at, heard=now, last_seen=record.last_seen_at)
             facts.gone_at = record.gone_at
             facts.live = record.gone_at is None and now - record.last_seen_at <= GONE_AFTER
-            facts.heard = now if facts.live else record.last_seen_at
+            facts.heard = (heard or now) if facts.live else record.last_seen_at
             facts.direct = record.direct
             self.instances[record.id] = facts
         facts.first_seen = min(facts.first_seen, record.first_seen_at)
@@ -175,13 +175,16 @@ class Ledger:
     def advance(self, now: datetime) -> list[UUID]:
         """What time alone changes: silence, waits and overrides that end. The instances that became gone."""
         present = [facts for facts in self.instances.values() if facts.gone_at is None]
-        self._fall_silent([facts for facts in present if facts.live and now - facts.heard > SILENT_AFTER], now)
+        self._fall_silent([facts for facts in present if facts.live and self._is_quiet(facts, now)], now)
         gone = [facts for facts in present if now - facts.heard > GONE_AFTER]
         for facts in gone:
             self._leave(facts, now)
         while self._due and self._due[0][0] <= now:
             self.dirty.add(heappop(self._due)[1])
         return [facts.identity.id for facts in gone]
+
+    def _is_quiet(self, facts: InstanceFacts, now: datetime) -> bool:
+        return now - facts.heard > SILENT_AFTER
 
     def _fall_silent(self, quiet: Sequence[InstanceFacts], now: datetime) -> None:
         """All at once: one by one, the last known state would be that of whoever happens to come last."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from breakers.core.latency import BOUNDS
 from breakers.core.states import CircuitBreakerState
@@ -15,6 +15,8 @@ from breakers.models import InstanceIdentity, InstanceRecord
 COUNT_NAMES: tuple[str, ...] = tuple(f.name for f in fields(Counts))
 NO_COUNTS: tuple[int, ...] = (0,) * len(COUNT_NAMES)
 _BUCKETS = frozenset(map(str, range(len(BOUNDS) + 1)))
+HERE = ""
+"""In place of the id of a server: this one."""
 SAME_MOMENT = timedelta(seconds=0.25)
 """Moments that an instance tells as "seconds ago" are the same when they differ by less: the way takes its time."""
 
@@ -25,6 +27,15 @@ def counts_of(counts: Counts) -> tuple[int, ...]:
         counts.successes, counts.failures, counts.rejected, counts.ignored, counts.late,
         counts.would_reject, counts.timeouts, counts.slow, counts.state_changes, counts.probes,
     )  # fmt: skip
+
+
+class Move(NamedTuple):
+    """A step that an instance told of: into which state, in which epoch, when, and why."""
+
+    epoch: int
+    state: CircuitBreakerState
+    since: datetime
+    cause: str
 
 
 @dataclass(slots=True)
@@ -50,6 +61,10 @@ class Observation:
     """What of its counts stands in the sums of those who departed, for good: it was folded, forgotten, and returned."""
     placed: CircuitBreakerState | None = None
     """The state as which its breaker's view counts it; ``None`` while its instance is not live."""
+    moves: tuple[Move, ...] = ()
+    """The latest, oldest first, where other servers are to be told of them."""
+    returned: tuple[tuple[int, ...], Mapping[str, int]] | None = None
+    """Counts and latency that stood in the sums of those who departed when it came back."""
 
     def raise_counts(self, told: tuple[int, ...]) -> tuple[int, ...] | None:
         """What ``told`` adds, field by field; ``None`` when nothing."""
@@ -176,6 +191,21 @@ class InstanceFacts:
     """It is linked by the database and writes its row itself: what is here was read there."""
     forgotten: bool = False
     """Its row was deleted long after it was gone: the sums hold what it had told until then."""
+    home: str | None = None
+    """Who speaks for it: this server (``HERE``), another one by its id, or nobody but the database."""
+    away: bool = False
+    """Linked to its home, which is another server."""
+    told: float = 0.0
+    """When it made its newest report that is known, by its own clock."""
+    confirmed: dict[str, datetime] = field(default_factory=dict)
+    """Reset commands that it has applied, and when that became known."""
+    unshared: bool = False
+    """Whether the other servers have still to be told of it."""
+
+    @property
+    def linked(self) -> bool:
+        """To whichever server."""
+        return self.links > 0 or self.away
 
     def has_applied(self, name: str, revision: int) -> bool:
         """Whether it confirmed ``revision`` of the breaker."""

@@ -80,9 +80,9 @@ def openings(changes: Sequence[StateChange], latest: Sequence[LatestState]) -> l
     now |= {change.instance: CircuitBreakerState(change.from_state) for change in reversed(changes)}
     found = []
     for change in changes:
-        before = _worst(now)
+        before = worst_of(now)
         now[change.instance] = CircuitBreakerState(change.to_state)
-        if before is CircuitBreakerState.CLOSED and _worst(now) is CircuitBreakerState.OPEN:
+        if before is CircuitBreakerState.CLOSED and worst_of(now) is CircuitBreakerState.OPEN:
             found.append(change.at)
     return found
 
@@ -96,7 +96,7 @@ def recall_since(ledger: Ledger, states: Mapping[str, States], since: Mapping[st
     """Takes the moments in, but for breakers that have meanwhile changed."""
     for name, moment in since.items():
         view = ledger.view(name)
-        if moment is not None and view.state is _worst(states[name]):
+        if moment is not None and view.state is worst_of(states[name]):
             view.since = moment
 
 
@@ -117,7 +117,7 @@ def _restate(view: BreakerView, known: Sequence[InstanceFacts], departed: Depart
     if not states and departed is not None and departed.instance is not None:
         states = {departed.instance: Observation.from_json(departed.observed).state}
     if states:
-        view.state = _worst(states)
+        view.state = worst_of(states)
     return states
 
 
@@ -125,5 +125,5 @@ def _last_to_leave(gone: Sequence[InstanceFacts]) -> list[InstanceFacts]:
     return [max(gone, key=lambda facts: facts.gone_at or facts.last_seen)] if gone else []
 
 
-def _worst(states: States) -> CircuitBreakerState:
+def worst_of(states: States) -> CircuitBreakerState:
     return max(states.values(), key=SEVERITY.__getitem__)

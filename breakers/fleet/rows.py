@@ -146,7 +146,7 @@ def derive_instance(facts: InstanceFacts) -> dict[str, Any]:
         "started_at": iso(facts.identity.started_at),
         "first_seen": iso(facts.first_seen),
         "last_seen": iso(facts.last_seen),
-        "linked": facts.links > 0 or (facts.direct and facts.live),
+        "linked": facts.linked or (facts.direct and facts.live),
         "silent": not facts.live,
         "revision": facts.revision,
         "skew": None if facts.skew is None else round(facts.skew, 3),

@@ -83,6 +83,8 @@ class BreakerView:
     """State to the newest transition into it."""
     openings: deque[datetime] = field(default_factory=lambda: deque(maxlen=20))
     """When the fleet state went from CLOSED to OPEN, as far as this process saw it."""
+    left: tuple[datetime, CircuitBreakerState, datetime | None] | None = None
+    """When the last instance left as far as is known, the state that it leaves behind, and since when it was in it."""
     wanted_at: datetime | None = None
     """When this process learned of the latest revision of what is wanted."""
     totals: list[int] = field(default_factory=lambda: list(NO_COUNTS))

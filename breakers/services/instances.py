@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from breakers.models import Instance, InstanceIdentity, InstanceRecord
 
 from .folding import take_back
+from .raising import raised
 from .texts import storable
 
 
@@ -23,7 +25,12 @@ def instance_seen(*, identity: InstanceIdentity) -> None:
 
 @transaction.atomic
 def instances_persist(*, rows: Sequence[InstanceRecord]) -> None:
-    """Writes what each had observed, when it was last heard of and whether it is gone; new ones are recorded."""
+    """Writes what each had observed, when it was last heard of and whether it is gone; new ones are recorded.
+
+    Where several servers write, an instance may have moved from one to another: what any of them wrote of it stays.
+    """
+    if getattr(settings, "REDIS_URL", ""):
+        rows = raised(rows)
     found = [instance_row(row.identity, row.first_seen_at) for row in rows]
     for row, record in zip(found, rows, strict=True):
         row.last_seen_at, row.gone_at, row.observed = record.last_seen_at, record.gone_at, dict(record.observed)

@@ -108,6 +108,7 @@ def test_health_says_that_the_channel_layer_is_gone_and_is_still_healthy(ground,
     answer = APIClient().get("/health")
     assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
     assert answer.json()["checks"]["channel_layer"] == "failed"
+    assert answer.json()["degraded"] == ["redis"]
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml", "text/plain", "*/*", "nonsense", ""])

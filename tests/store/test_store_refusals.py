@@ -74,7 +74,7 @@ def test_callers_without_end_take_no_memory_without_end():
     buckets = Buckets(Clock(), most=10)
     for number in range(1000):
         buckets.take(str(number), rate=1, burst=1)
-    assert len(buckets._levels) <= 10
+    assert len(buckets._used) <= 10
     assert buckets.take("999", rate=1, burst=1) == 1  # the newest are remembered
 
 

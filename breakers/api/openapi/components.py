@@ -24,7 +24,12 @@ def reference(shape: type) -> Schema:
 def component(shape: type) -> Schema:
     """A ``TypedDict`` as an object with exactly these keys."""
     properties = {name: _property(name, hint) for name, hint in get_type_hints(shape).items()}
-    schema: Schema = {"type": "object", "properties": properties, "required": list(properties)}
+    needed = shape.__required_keys__  # type: ignore[attr-defined]  # every TypedDict has them
+    schema: Schema = {
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name in needed],
+    }
     text = (shape.__doc__ or "").strip()
     return {**({"description": text} if text else {}), **schema, "additionalProperties": False}
 

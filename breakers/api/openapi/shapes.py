@@ -256,7 +256,13 @@ class Checks(TypedDict):
     channel_layer: Literal["ok", "failed"]
 
 
-class Health(TypedDict):
+class Degraded(TypedDict, total=False):
+    degraded: list[Literal["redis"]]
+
+
+class Health(Degraded):
+    """``degraded`` is there while something is away without which it serves, with what that is."""
+
     status: Literal["healthy", "unhealthy"]
     service: Literal["circuit_breaker_service"]
     timestamp: str
