@@ -100,31 +100,65 @@ def breaker(name: str) -> BreakerConfig:
     return found
 
 
-def desired_state() -> DesiredState:
-    """All that is wanted, as it stood at one revision. Three queries and one more to see that nothing moved meanwhile.
+def desired_state(known: DesiredState | None = None) -> DesiredState:
+    """All that is wanted, as it stood at one revision; with ``known``, an earlier answer, only what came since is read.
 
     A read that shares no statement with a writer needs no lock: if the revision is the same before and after, no write
     committed between. Under constant writes it waits for its turn, as a writer would.
     """
     for _ in range(_SNAPSHOT_ATTEMPTS):
-        state = _read_state(current_revision())
+        state = _read_state(current_revision(), known)
         if current_revision() == state.revision:
             return state
     with transaction.atomic():
-        return _read_state(Revision.locked().current)
+        return _read_state(Revision.locked().current, known)
 
 
-def _read_state(revision: int) -> DesiredState:
+def _read_state(revision: int, known: DesiredState | None) -> DesiredState:
     now = timezone.now()
+    if known is None:
+        breakers, unreadable = _records(BreakerConfig.objects.all(), now)
+        resets = changes(kind=ConfigChange.Kind.RESET, since=now - RESET_LIFETIME).order_by("revision")
+        return DesiredState(revision, breakers, _commands(resets), unreadable)
+    written = tuple(changes(above=known.revision).reverse())
+    breakers, unreadable = _brought_up_to_date(known, written, now)
+    young = [each for each in written if each.kind == ConfigChange.Kind.RESET and each.at >= now - RESET_LIFETIME]
+    return DesiredState(revision, breakers, _commands(young), unreadable, written)
+
+
+_Rows = tuple[Mapping[str, BreakerRecord], Mapping[str, DesiredBreaker]]
+"""The readable ones and the others."""
+
+
+def _brought_up_to_date(known: DesiredState, written: Iterable[ConfigChange], now: datetime) -> _Rows:
+    """What was known without what was deleted and with what was written; all anew where that is not all there is."""
+    if all(change.kind == ConfigChange.Kind.RESET for change in written):
+        return known.breakers, known.unreadable
+    breakers, unreadable = _records(BreakerConfig.objects.filter(revision__gt=known.revision), now)
+    deleted = {change.breaker for change in written if change.kind == ConfigChange.Kind.DELETED}
+    old = deleted | breakers.keys() | unreadable.keys()
+    breakers = {name: record for name, record in known.breakers.items() if name not in old} | breakers
+    unreadable = {name: row for name, row in known.unreadable.items() if name not in old} | unreadable
+    if len(breakers) + len(unreadable) == BreakerConfig.objects.count():
+        return breakers, unreadable
+    return _records(BreakerConfig.objects.all(), now)  # somebody wrote past the services
+
+
+def _records(
+    rows: Iterable[BreakerConfig], now: datetime
+) -> tuple[dict[str, BreakerRecord], dict[str, DesiredBreaker]]:
     breakers: dict[str, BreakerRecord] = {}
     unreadable: dict[str, DesiredBreaker] = {}
-    for row in BreakerConfig.objects.all():
+    for row in rows:
         try:
             breakers[row.name] = row.record(now)
         except ConfigError:  # one row must not hold up the others
             unreadable[row.name] = row.as_it_stands(now)
-    resets = changes(kind=ConfigChange.Kind.RESET, since=now - RESET_LIFETIME).order_by("revision")
-    return DesiredState(revision, breakers, tuple(row.reset_record() for row in resets), unreadable)
+    return breakers, unreadable
+
+
+def _commands(resets: Iterable[ConfigChange]) -> tuple[ResetRecord, ...]:
+    return tuple(row.reset_record() for row in resets)
 
 
 def everybody() -> tuple[list[InstanceRecord], list[DepartedRecord]]:

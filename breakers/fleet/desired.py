@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -29,6 +29,8 @@ class Wanted:
 
     def __init__(self) -> None:
         self.revision = -1
+        self.read: DesiredState | None = None
+        """What was last read, to read on from; ``records`` may hold more."""
         self.oldest = 0
         """Deletions before this revision are not known here."""
         self.records: Mapping[str, BreakerRecord] = {}
@@ -41,6 +43,7 @@ class Wanted:
 
     def replace(self, state: DesiredState) -> set[str]:
         """Takes over a newer state; the names that changed, came or went. What cannot be read stays as it was."""
+        self.read = replace(state, resets=(), changes=())
         before = self.records
         after = {**{name: before[name] for name in state.unreadable if name in before}, **state.breakers}
         gone = before.keys() - after.keys()
@@ -48,7 +51,7 @@ class Wanted:
             self.oldest = state.revision
         self.deleted = {n: r for n, r in self.deleted.items() if n not in after} | dict.fromkeys(gone, state.revision)
         self.revision, self.records = state.revision, after
-        return gone | {name for name, record in after.items() if before.get(name) != record}
+        return gone | {name for name, record in after.items() if _differs(before.get(name), record)}
 
     def desired(self, names: Iterable[str] | None, now: datetime) -> tuple[DesiredBreaker, ...]:
         """The rows of ``names`` that exist; of all with ``None``."""
@@ -78,3 +81,7 @@ class Wanted:
     def forget_old_resets(self, now: datetime) -> None:
         for command in [c for c, reset in self.resets.items() if now - reset.record.at > RESET_MEMORY]:
             del self.resets[command]
+
+
+def _differs(before: BreakerRecord | None, after: BreakerRecord) -> bool:
+    return before is not after and before != after

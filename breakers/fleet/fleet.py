@@ -97,16 +97,15 @@ class Fleet:
             return  # another thread was faster
         if not self._recalled:
             self._recall(Past.read(since=self._clock() - FLAPPING_SPAN))
-        told = self._wanted.revision
-        state = selectors.desired_state()
+        known = self._wanted.read
+        state = selectors.desired_state(known)
         self.apply_desired(state)
-        if state.unreadable:
+        if state.unreadable and (known is None or state.unreadable.keys() != known.unreadable.keys()):
             logger.error(
                 "Configs of another version of the product are left as they were: %s", sorted(state.unreadable)
             )
-        if 0 <= told < self._wanted.revision:
-            for change in selectors.changes(above=told).filter(revision__lte=self._wanted.revision).reverse():
-                self.record_event(change_event(change))
+        for change in state.changes:
+            self.record_event(change_event(change))
 
     def _recall(self, past: Past) -> None:
         with self._lock:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.states import CircuitBreakerState, Override
 from breakers.core.wire import DesiredBreaker, DesiredOverride
+
+if TYPE_CHECKING:  # the tables are read into these values
+    from .history import ConfigChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,14 @@ class ResetRecord:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """All that is wanted at ``revision``."""
+    """All that is wanted at ``revision``; read on from an earlier one: ``resets`` and ``changes`` since that."""
 
     revision: int
     breakers: Mapping[str, BreakerRecord]
     resets: tuple[ResetRecord, ...]
     unreadable: Mapping[str, DesiredBreaker] = field(default_factory=dict)
     """Rows whose config this version refuses: written by a newer one, over the same database."""
+    changes: tuple[ConfigChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
