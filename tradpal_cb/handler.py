@@ -2,7 +2,8 @@
 
 The stock handler changes threads wherever the colour changes between handler, middleware and view, puts all
 synchronous code of a process on one thread, and lets that thread die with the request. Here the whole synchronous
-stack runs in one of a few long-lived threads, so that database connections can live as long as they.
+stack runs in one of a few long-lived threads, so that database connections can live as long as they. The addresses
+that programs ask all day need no thread at all: see ``tradpal_cb.turns``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -21,6 +23,8 @@ from django.core.signals import request_started
 from django.db import close_old_connections
 from django.http import HttpResponseBase
 from django.urls import set_script_prefix
+
+from tradpal_cb.turns import Looks, Turns
 
 THREADS: Final = 4
 """Enough to answer while some wait for the database; each more is one more that takes turns with the event loop."""
@@ -42,6 +46,12 @@ class OneHopHandler(ASGIHandler):
         self.load_middleware(is_async=False)  # not its parent's way, which would load it for the event loop
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="http")
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="http-write")
+        from breakers import publish  # here, as the middleware: they need the app registry
+        from breakers.api import hot
+
+        self._hot = hot
+        self._looks, self._turns = Looks(hot.look), Turns()
+        publish.subscribe(self._looks.outdate)
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI callables of any server
         if scope["type"] != "http":
@@ -52,14 +62,33 @@ class OneHopHandler(ASGIHandler):
             return
         try:
             request, refusal = self.create_request(scope, body)
-            pool = self._pool if scope["method"] in _READING else self._writers
-            response = refusal if request is None else await _hop(pool, self._answer, scope, request)
+            response = refusal if request is None else await self._respond(scope, body, request)
             await self._send(response, send)
         finally:
             body.close()
 
+    async def _respond(self, scope: Scope, body: Any, request: ASGIRequest) -> HttpResponseBase:
+        """On the event loop where that takes neither database nor long, else in a thread."""
+        if self._hot.may_be_answered_at_once(request):
+            response = await self._at_once(scope, request)
+            if response is not None:
+                return response
+            request = self.request_class(scope, body)  # untouched by what was tried
+        pool = self._pool if scope["method"] in _READING else self._writers
+        found: HttpResponseBase = await _hop(pool, self._answer, scope, request)
+        return found
+
+    async def _at_once(self, scope: Scope, request: ASGIRequest) -> HttpResponseBase | None:
+        secret = self._hot.secret_of(request)
+        known = self._looks.good and self._hot.is_trusted(secret)
+        if not known and not await self._looks.take(secret):
+            return None
+        self._hot.mark_at_once(request)
+        found = await self._turns.take(partial(self._answer, scope, request))
+        return None if isinstance(found, self._hot.Elsewhere) else found
+
     def _answer(self, scope: Scope, request: ASGIRequest) -> HttpResponseBase:
-        """In a thread of the pool: all that Django does for one request, its signals included."""
+        """In a thread, or in turn on the event loop: all that Django does for one request, with its signals."""
         set_script_prefix(get_script_prefix(scope))
         request_started.send(sender=self.__class__, scope=scope)
         response: HttpResponseBase = self.get_response(request)

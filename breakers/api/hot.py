@@ -2,106 +2,39 @@
 
 Only what is sure to succeed is answered here: a key that may read (or anybody, where reading is public) asking for
 what is there. Everything else, each refusal included, is the view's.
+
+A server may answer these *at once*, on its event loop, if it first has :func:`look` look at the database in a thread.
+Then nothing here asks the database, and what would take long is left to a thread (:class:`Elsewhere`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import threading
-import time
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
+from breakers.core.config import NAME_PATTERN
 from breakers.fleet import fleet
-from breakers.models import ApiKey
-from breakers.services import authenticate_key
 
 from .actions import BreakersView
 from .base import asked, paged
+from .memory import encoded, kept_answers, known_keys
 from .permissions import public_read
 from .rows import select_rows
 from .serializers import RowsQuery
 from .throttling import may_try_keys, wait_of
 from .views import StateView, breaker_state, dashboard_json
 
-TRUSTED: Final = 1.0
-"""Seconds that a key is taken for valid after the database said so: a revoked one stops within them."""
-MANY_KEYS: Final = 1000
-MANY_ANSWERS: Final = 64
 JSON: Final = "application/json"
 
 View = Callable[..., HttpResponse]
 Quick = Callable[..., HttpResponse | None]
-
-
-class KnownKeys:
-    """Keys that were valid within the last second, by a digest of their secret."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: dict[bytes, tuple[float, ApiKey]] = {}
-
-    def find(self, secret: str) -> ApiKey | None:
-        """One query at most once a second for each key; a wrong one is never remembered."""
-        digest, now = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest(), time.monotonic()
-        seen, key = self._known.get(digest, (0.0, None))
-        if key is not None and now - seen < TRUSTED:
-            return key
-        found = authenticate_key(secret)
-        with self._lock:
-            if len(self._known) >= MANY_KEYS:
-                self._known.clear()
-            if found is None:
-                self._known.pop(digest, None)
-            else:
-                self._known[digest] = now, found
-        return found
-
-    def clear(self) -> None:
-        with self._lock:
-            self._known.clear()
-
-
-class KeptAnswers:
-    """Bodies made of the fleet as it stood at one version; the next version makes all of them old."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._version = -1
-        self._bodies: dict[str, bytes] = {}
-
-    def get(self, address: str, make: Callable[[], Any]) -> bytes:
-        version = fleet.version
-        with self._lock:
-            if version != self._version:
-                self._version, self._bodies = version, {}
-            body = self._bodies.get(address)
-        if body is None:
-            body = encoded(make())
-            with self._lock:
-                if version == self._version == fleet.version and len(self._bodies) < MANY_ANSWERS:
-                    self._bodies[address] = body
-        return body
-
-    def clear(self) -> None:
-        with self._lock:
-            self._version, self._bodies = -1, {}
-
-
-known_keys = KnownKeys()
-kept_answers = KeptAnswers()
-
-
-def encoded(value: object) -> bytes:
-    """As the views' own renderer writes it."""
-    return bytes(JSONRenderer().render(value))
 
 
 def quick(answer: Quick, view: Any) -> View:
@@ -109,7 +42,9 @@ def quick(answer: Quick, view: Any) -> View:
 
     def served(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         found = _answered(answer, request, *args, **kwargs) if request.method == "GET" else None
-        return view(request, *args, **kwargs) if found is None else found
+        if found is None:
+            return Elsewhere() if _is_at_once(request) else view(request, *args, **kwargs)
+        return found
 
     served.cls, served.initkwargs = view.cls, view.initkwargs  # type: ignore[attr-defined]  # for the document
     return csrf_exempt(served)
@@ -119,7 +54,10 @@ def _answered(answer: Quick, request: HttpRequest, *args: Any, **kwargs: Any) ->
     try:
         if not _may_read(request):
             return None
-        fleet.synchronise()
+        if _is_at_once(request):
+            fleet.advance()
+        else:
+            fleet.synchronise()
         return answer(request, *args, **kwargs)
     except Exception:  # whatever it is, the view meets it too, tells the caller and logs it
         return None
@@ -127,13 +65,19 @@ def _answered(answer: Quick, request: HttpRequest, *args: Any, **kwargs: Any) ->
 
 def _may_read(request: HttpRequest) -> bool:
     """Whether it is sure that the caller may. People are the view's: they are few, and their session is two queries."""
-    scheme, _, secret = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-    if scheme:
-        return scheme.lower() == "bearer" and _key_may_read(request, secret.strip())
-    if not public_read() or settings.SESSION_COOKIE_NAME in request.COOKIES:
+    secret = secret_of(request)
+    if secret:
+        return _key_may_read(request, secret)
+    if not _is_anybody(request):
         return False
     request.user = AnonymousUser()
     return not wait_of(request)
+
+
+def _is_anybody(request: HttpRequest) -> bool:
+    """Somebody without a name, where reading is public."""
+    named = "HTTP_AUTHORIZATION" in request.META or settings.SESSION_COOKIE_NAME in request.COOKIES
+    return public_read() and not named
 
 
 def _key_may_read(request: HttpRequest, secret: str) -> bool:
@@ -145,8 +89,59 @@ def _key_may_read(request: HttpRequest, secret: str) -> bool:
     return not wait_of(request)
 
 
-def _rows(request: HttpRequest) -> HttpResponse:
-    return _kept(request.build_absolute_uri(), lambda: _page(Request(request)))
+# --- at once, on an event loop -----------------------------------------------------------------------------------
+
+_HOT: Final = re.compile(rf"/circuit-breakers(?:/(?:{NAME_PATTERN.pattern})/state)?|/dashboard")
+_AT_ONCE: Final = "_answered_at_once"
+
+
+class Elsewhere(HttpResponse):
+    """Not for a client: it says that the request belongs into a thread."""
+
+
+def secret_of(request: HttpRequest) -> str:
+    """That of the key that the request comes with, right or wrong; empty without one."""
+    scheme, _, secret = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
+def may_be_answered_at_once(request: HttpRequest) -> bool:
+    """Whether it is worth a look: asked by a key that was valid lately, or by anybody where anybody may."""
+    if request.method != "GET" or not _HOT.fullmatch(request.path_info):
+        return False
+    if "text/html" in request.META.get("HTTP_ACCEPT", ""):
+        return False
+    secret = secret_of(request)
+    return secret in known_keys if secret else _is_anybody(request)
+
+
+def is_trusted(secret: str) -> bool:
+    """Whether the caller is known without a query; one without a key has nothing to be known by."""
+    return not secret or known_keys.trusts(secret)
+
+
+def look(secrets: Iterable[str]) -> None:
+    """In a thread: afterwards memory is as new as the database was during this call, and knows whose key is valid."""
+    fleet.synchronise()
+    for secret in secrets:
+        if secret in known_keys:
+            known_keys.find(secret)
+
+
+def mark_at_once(request: HttpRequest) -> None:
+    """The request is answered on an event loop, after a :func:`look` that began later than it came."""
+    setattr(request, _AT_ONCE, True)
+
+
+def _is_at_once(request: HttpRequest) -> bool:
+    return getattr(request, _AT_ONCE, False)
+
+
+# --- what they say -----------------------------------------------------------------------------------------------
+
+
+def _rows(request: HttpRequest) -> HttpResponse | None:
+    return _kept(request, request.build_absolute_uri(), lambda: _page(Request(request)))
 
 
 def _page(request: Request) -> Any:
@@ -160,12 +155,13 @@ def _state(request: HttpRequest, name: str) -> HttpResponse | None:
     return HttpResponse(encoded(breaker_state(row)), content_type=JSON, headers={"ETag": f'"{row["version"]}"'})
 
 
-def _dashboard(request: HttpRequest) -> HttpResponse:
-    return _kept("/dashboard", lambda: {"summary": fleet.summary(), "breakers": fleet.rows()})
+def _dashboard(request: HttpRequest) -> HttpResponse | None:
+    return _kept(request, "/dashboard", lambda: {"summary": fleet.summary(), "breakers": fleet.rows()})
 
 
-def _kept(address: str, make: Callable[[], Any]) -> HttpResponse:
-    return HttpResponse(kept_answers.get(address, make), content_type=JSON)
+def _kept(request: HttpRequest, address: str, make: Callable[[], Any]) -> HttpResponse | None:
+    body = kept_answers.ready(address) if _is_at_once(request) else kept_answers.get(address, make)
+    return None if body is None else HttpResponse(body, content_type=JSON)
 
 
 breakers = quick(_rows, BreakersView.as_view())

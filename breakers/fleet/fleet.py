@@ -80,11 +80,11 @@ class Fleet:
         if current > self._wanted.revision:
             with self._loading:
                 self._load(current)
-        self._advance()
+        self.advance()
         return self.revision
 
-    def _advance(self) -> None:
-        """What time alone changes, but not anew for each of many readers of one moment."""
+    def advance(self) -> None:
+        """What time alone changes, but not anew for each of many readers of one moment. No query."""
         now = self._clock()
         if not self._advanced <= now < self._advanced + MOMENT:
             with self._lock:

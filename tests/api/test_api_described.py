@@ -14,10 +14,29 @@ import pytest
 from tests.servers import ROOT, ServerProcess
 
 HERE = Path(__file__).parent
-WIDE = {"CIRCUIT_BREAKER_KEY_RATE": "1000000", "CIRCUIT_BREAKER_ANONYMOUS_RATE": "1000000", "DJANGO_LOG_LEVEL": "ERROR"}
+WIDE = {
+    "CIRCUIT_BREAKER_KEY_RATE": "1000000",
+    "CIRCUIT_BREAKER_ANONYMOUS_RATE": "1000000",
+    "CIRCUIT_BREAKER_USER_RATE": "1000000",
+    "DJANGO_LOG_LEVEL": "ERROR",
+}
 AS_EVER = {"PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.api.described_hooks"}
 """With one worker and the seed: the same run every time."""
-EVERYTHING = "examples,coverage,fuzzing,stateful"
+ROLES = {
+    "key: operate": "read,operate", "key: read": "read", "key: agent": "agent",
+    "stranger": None, "viewer": None, "operator": None, "editor": None,
+}  # fmt: skip
+"""To the scopes of its key; people come with a session."""
+_SIGN_IN = """
+from django.contrib.auth.models import Group, User
+from django.test import Client
+user = User.objects.create_user("{role}")
+user.groups.add(Group.objects.get(name="{role}"))
+client = Client()
+client.force_login(user)
+print(client.session.session_key)
+"""
+CSRF = "x" * 32
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -29,21 +48,29 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield server
 
 
-@pytest.mark.parametrize(
-    ("scopes", "phases"),
-    [("read,operate", EVERYTHING), ("read", "examples,fuzzing,stateful"), (None, "examples,fuzzing")],
-    ids=["operator", "reader", "stranger"],
-)
-def test_every_answer_is_as_described(server, tmp_path, scopes, phases):
+def headers_of(role: str, server: ServerProcess) -> list[str]:
+    """What whoever plays this role sends with each request."""
+    scopes = ROLES[role]
+    if scopes:
+        return [f"Authorization: Bearer {server.create_key(role, scopes)}"]
+    if role == "stranger":
+        return []
+    session = server.python(_SIGN_IN.format(role=role)).strip()
+    return [f"Cookie: sessionid={session}; csrftoken={CSRF}", f"X-CSRFToken: {CSRF}"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_answer_is_as_described(server, tmp_path, role):
     document = tmp_path / "schema.json"
     document.write_text(json.dumps(server.request("GET", "/schema")[1]))
-    key = ["-H", f"Authorization: Bearer {server.create_key(phases, scopes)}"] if scopes else []
+    who = [part for header in headers_of(role, server) for part in ("-H", header)]
     options = ["--checks", "all", "--max-examples", "2", "--seed", "1", "--workers", "1", "--continue-on-failure"]
     done = subprocess.run(
         [
             sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",
             "--config-file", str(HERE / "schemathesis.toml"),
-            "run", str(document), "--url", server.url, "--phases", phases, "--no-color", *options, *key,
+            "run", str(document), "--url", server.url, "--phases", "examples,coverage,fuzzing,stateful",
+            "--no-color", *options, *who,
         ],
         cwd=tmp_path, env={**os.environ, **AS_EVER},
         capture_output=True, text=True, timeout=200,

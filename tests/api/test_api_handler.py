@@ -24,6 +24,7 @@ async def handler(ground):
     for pool in (made._pool, made._writers):
         pool.submit(connections.close_all).result()  # the thread's own
         pool.shutdown()
+    made._looks.close()
 
 
 def scope(path, method="GET", **headers):

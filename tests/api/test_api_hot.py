@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from breakers import services
-from breakers.api import hot
+from breakers.api import hot, memory
 from breakers.api.actions import BreakersView
 from breakers.api.views import DashboardView, StateView
 from breakers.fleet import fleet
@@ -68,11 +68,11 @@ def test_a_key_costs_one_query_and_no_write(crowd, api, address):
 def test_a_revoked_key_stops_within_a_second(crowd, api, monkeypatch):
     assert api.get("/circuit-breakers").status_code == 200
     services.api_key_revoke(name="deploy", by=Actor("system"))
-    later = time.monotonic() + hot.TRUSTED
-    monkeypatch.setattr(hot.time, "monotonic", lambda: later)
+    later = time.monotonic() + memory.TRUSTED
+    monkeypatch.setattr(memory.time, "monotonic", lambda: later)
     for address in ("/circuit-breakers", "/dashboard", "/circuit-breakers/a/state"):
         assert api.get(address).status_code == 401
-    assert hot.TRUSTED <= 1
+    assert memory.TRUSTED <= 1
 
 
 def test_keys_are_remembered_one_by_one(crowd, key):
@@ -97,9 +97,9 @@ def test_who_asks_too_often_is_told_so_here_too(crowd, api, settings):
 
 def test_answers_of_an_older_version_are_not_kept(crowd):
     fleet.synchronise()
-    for number in range(hot.MANY_ANSWERS + 5):
+    for number in range(memory.MANY_ANSWERS + 5):
         hot.kept_answers.get(str(number), dict)
-    assert len(hot.kept_answers._bodies) == hot.MANY_ANSWERS
+    assert len(hot.kept_answers._bodies) == memory.MANY_ANSWERS
     services.breaker_delete(name="a", reason="", by=Actor("system"))
     fleet.synchronise()
     hot.kept_answers.get("x", dict)

@@ -30,9 +30,7 @@ def delete(name: str) -> None:
 
 
 def force(name: str) -> None:
-    services.override_set(
-        name=name, override=Override.FORCED_OPEN, reason="", expires_at=None, by=ALICE, confirm=True
-    )
+    services.override_set(name=name, override=Override.FORCED_OPEN, reason="", expires_at=None, by=ALICE, confirm=True)
 
 
 def reset(name: str) -> None:

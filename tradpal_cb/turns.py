@@ -1,0 +1,130 @@
+"""Answering on the event loop itself, in turns with its sockets, and looking at the database for all who wait.
+
+A thread that computes takes the interpreter from the event loop, a millisecond at a time and again after each of the
+loop's system calls: a flood of reads in threads makes every report and every push wait. What can be answered from
+memory is therefore answered on the loop, a little at each of its passes, so that sockets are heard in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from django.db import close_old_connections, connections
+
+logger = logging.getLogger(__name__)
+
+SHARE: Final = 0.001
+"""Seconds of each pass of the event loop that answers may take, and at least one answer."""
+GOOD_FOR: Final = 0.02
+"""Seconds that a look at the database is good for; what this process itself commits is seen at once."""
+
+
+class Turns:
+    """Of one event loop, and used on it only."""
+
+    def __init__(self, share: float = SHARE) -> None:
+        self._share = share
+        self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
+        self._scheduled = False
+
+    async def take(self, act: Callable[[], Any]) -> Any:
+        """What ``act`` returns, or raises, when its turn has come; first come, first served."""
+        loop = asyncio.get_running_loop()
+        ticket = loop.create_future()
+        self._waiting.append((ticket, act))
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._pass, loop)
+        return await ticket
+
+    def _pass(self, loop: asyncio.AbstractEventLoop) -> None:
+        until = time.perf_counter() + self._share
+        while self._waiting:
+            self._serve(*self._waiting.popleft())
+            if time.perf_counter() >= until:
+                break
+        self._scheduled = bool(self._waiting)
+        if self._scheduled:
+            loop.call_soon(self._pass, loop)  # after the loop has looked at its sockets
+
+    @staticmethod
+    def _serve(ticket: asyncio.Future[Any], act: Callable[[], Any]) -> None:
+        if ticket.cancelled():  # who asked has left
+            return
+        try:
+            ticket.set_result(act())
+        except Exception as problem:
+            ticket.set_exception(problem)
+
+
+class Looks:
+    """``look`` in a thread of its own, once for all that came while the last one was under way.
+
+    A look is good for a moment, unless :meth:`outdate` says, on any thread, that there is something new to see.
+    """
+
+    def __init__(self, look: Callable[[Collection[str]], None], good_for: float = GOOD_FOR) -> None:
+        self._look, self._good_for = look, good_for
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="http-look")
+        self._next: asyncio.Future[bool] | None = None
+        self._about: set[str] = set()
+        self._busy = False
+        self._news = self._seen = 0
+        self._good_until = 0.0
+
+    def outdate(self) -> None:
+        self._news += 1
+
+    @property
+    def good(self) -> bool:
+        """Whether the last look still is."""
+        return self._seen == self._news and time.monotonic() < self._good_until
+
+    async def take(self, about: str) -> bool:
+        """Returns after a look at ``about`` that began after this call; whether it succeeded."""
+        loop = asyncio.get_running_loop()
+        self._about.add(about)
+        if self._next is None:
+            self._next = loop.create_future()
+        waiting = self._next
+        if not self._busy:
+            self._begin(loop)
+        return await asyncio.shield(waiting)  # one that leaves takes nothing from the others
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiting, self._next = self._next, None
+        about, self._about = self._about, set()
+        if waiting is None:
+            return
+        self._busy = True
+        news, until = self._news, time.monotonic() + self._good_for
+        done = loop.run_in_executor(self._pool, self._take, about)
+
+        def end(_: object) -> None:
+            self._busy = False
+            succeeded = not done.cancelled() and done.result()
+            self._seen, self._good_until = news, until if succeeded else 0.0
+            waiting.set_result(succeeded)
+            self._begin(loop)
+
+        done.add_done_callback(end)
+
+    def _take(self, about: Collection[str]) -> bool:
+        try:
+            self._look(about)
+            close_old_connections()
+        except Exception:  # whatever it is, the request meets it too, in its own thread, and tells its client
+            logger.debug("A look at the database failed", exc_info=True)
+            return False
+        return True
+
+    def close(self) -> None:
+        """For tests: the thread ends, and its connection with it."""
+        self._pool.submit(connections.close_all).result()
+        self._pool.shutdown()
