@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Literal, TypedDict
 
-from breakers.fleet import Drops, Row, Troubles, fleet, iso
+from breakers.fleet import PATIENCE, SILENT_AFTER, Drops, Row, Troubles, fleet, iso
 
 HALF_OPEN_LONG = timedelta(minutes=5)
 EXPIRY_NEAR = timedelta(minutes=5)
@@ -14,7 +14,7 @@ Level = Literal["error", "warning"]
 
 
 class Alert(TypedDict):
-    """``since`` ISO 8601 in UTC; ``link`` the page that shows more, relative to the server.
+    """``since`` ISO 8601 in UTC; ``cause`` a sentence, where one is known; ``link`` the page, relative to the server.
 
     ``name`` is the breaker's; of ``reports_dropped`` the service's.
     """
@@ -45,11 +45,14 @@ def _alerts(row: Row, troubles: Troubles | None, now: datetime) -> Iterator[Aler
 
 def _of_state(row: Row, now: datetime) -> Iterator[Alert]:
     if row["state"] == "open" and row["ready_to_probe"]:
-        yield _alert("warning", row, "ready_to_probe", "Ready to probe, waiting for a call", row["retry_at"])
+        yield _alert(
+            "warning", row, "ready_to_probe", "Ready to probe, waiting for a call", row["retry_at"], row["cause"]
+        )
     elif row["state"] == "open":
-        yield _alert("error", row, "open", f"Open {_share(row, 'open')}", row["since"])
+        yield _alert("error", row, "open", f"Open {_share(row, 'open')}", row["since"], row["cause"])
     elif row["state"] == "half_open":
-        yield _alert("warning", row, "half_open", f"{_half_open(row, now)} {_share(row, 'half_open')}", row["since"])
+        message = f"{_half_open(row, now)} {_share(row, 'half_open')}"
+        yield _alert("warning", row, "half_open", message, row["since"], row["cause"])
 
 
 def _share(row: Row, state: Literal["open", "half_open"]) -> str:
@@ -68,17 +71,19 @@ def _age(moment: str | None, now: datetime) -> timedelta:
 
 
 def _of_override(row: Row, now: datetime) -> Iterator[Alert]:
-    override = row["override"]
+    override, record = row["override"], fleet.record(row["name"])
     if override is None:
         return
     what = override["override"].replace("_", " ").capitalize()
-    why = f": {override['reason']}" if override["reason"] else ""
+    reason = override["reason"]
+    why = f": {reason}" if reason else ""
     if override["override"] == "forced_open":
-        yield _alert("warning", row, "forced_open", f"{what} by {override['by']}{why}", None)
+        since = iso(record.override_since) if record else None
+        yield _alert("warning", row, "forced_open", f"{what} by {override['by']}{why}", since, reason)
     if override["expires_at"] is not None and -_age(override["expires_at"], now) <= EXPIRY_NEAR:
         ends = datetime.fromisoformat(override["expires_at"])
         message = f"{what} by {override['by']} ends at {ends:%H:%M:%S} UTC{why}"
-        yield _alert("warning", row, "override_expiring", message, iso(ends - EXPIRY_NEAR))
+        yield _alert("warning", row, "override_expiring", message, iso(ends - EXPIRY_NEAR), reason)
 
 
 def _of_drops(drops: Drops) -> Alert:
@@ -89,7 +94,7 @@ def _of_drops(drops: Drops) -> Alert:
         kind="reports_dropped",
         message=f"{drops.count} transitions of {whose} were never reported: the history has gaps",
         since=iso(drops.since),
-        cause=None,
+        cause="The queue of an instance was full before the control plane had taken them",
         link="/dashboard/instances",
     )
 
@@ -97,17 +102,20 @@ def _of_drops(drops: Drops) -> Alert:
 def _of_instances(row: Row, troubles: Troubles) -> Iterator[Alert]:
     if troubles.silent:
         message = f"{troubles.silent} of {row['instances']['total']} instances silent"
-        yield _alert("warning", row, "silent_instances", message, iso(troubles.silent_since))
+        cause = f"No heartbeat for {SILENT_AFTER.total_seconds():g} s"
+        yield _alert("warning", row, "silent_instances", message, iso(troubles.silent_since), cause)
     if troubles.behind:
-        why = f": {'; '.join(troubles.refused)}" if troubles.refused else ""
+        refused = "; ".join(troubles.refused)
+        why = f": {refused}" if refused else ""
         message = f"Config not applied on {troubles.behind} of {row['applied']['of']} instances{why}"
-        yield _alert("warning", row, "config_not_applied", message, iso(troubles.behind_since))
+        cause = refused or f"Not confirmed for {PATIENCE.total_seconds():g} s"
+        yield _alert("warning", row, "config_not_applied", message, iso(troubles.behind_since), cause)
     if troubles.openings:
         message = f"Flapping: opened {len(troubles.openings)} times in 10 min"
-        yield _alert("warning", row, "flapping", message, iso(troubles.openings[0]))
+        yield _alert("warning", row, "flapping", message, iso(troubles.openings[0]), row["cause"])
 
 
-def _alert(level: Level, row: Row, kind: str, message: str, since: str | None) -> Alert:
+def _alert(level: Level, row: Row, kind: str, message: str, since: str | None, cause: str | None) -> Alert:
     name = row["name"]
     link = f"/dashboard/breakers/{name}"
-    return Alert(level=level, name=name, kind=kind, message=message, since=since, cause=row["cause"], link=link)
+    return Alert(level=level, name=name, kind=kind, message=message, since=since, cause=cause or None, link=link)

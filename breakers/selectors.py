@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -149,12 +149,20 @@ def _records(
 ) -> tuple[dict[str, BreakerRecord], dict[str, DesiredBreaker]]:
     breakers: dict[str, BreakerRecord] = {}
     unreadable: dict[str, DesiredBreaker] = {}
-    for row in rows:
+    read = list(rows)
+    since = _overridden_since([row.name for row in read if row.override])
+    for row in read:
         try:
-            breakers[row.name] = row.record(now)
+            breakers[row.name] = row.record(now, since.get(row.name))
         except ConfigError:  # one row must not hold up the others
             unreadable[row.name] = row.as_it_stands(now)
     return breakers, unreadable
+
+
+def _overridden_since(names: Sequence[str]) -> dict[str, datetime]:
+    """When the overrides that stand were ordered. One query, none without any."""
+    orders = ConfigChange.objects.filter(breaker__in=names, kind=ConfigChange.Kind.OVERRIDE_SET).order_by()
+    return dict(orders.values_list("breaker").annotate(Max("at"))) if names else {}
 
 
 def _commands(resets: Iterable[ConfigChange]) -> tuple[ResetRecord, ...]:

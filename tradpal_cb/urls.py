@@ -10,3 +10,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("dashboard.urls")),
     path("", include("breakers.api.urls")),
 ]
+
+handler400 = "tradpal_cb.failures.bad_request"
+handler404 = "tradpal_cb.failures.not_found"
+handler500 = "tradpal_cb.failures.server_error"

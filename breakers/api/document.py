@@ -6,15 +6,16 @@ import json
 from functools import cache
 
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from rest_framework.exceptions import NotAuthenticated
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from .base import FleetView
 from .openapi.inspector import Document
-from .permissions import may_read
 
 
 @cache
@@ -31,9 +32,15 @@ class SchemaView(FleetView):
         return HttpResponse(document(), content_type="application/vnd.oai.openapi+json")
 
 
-@require_safe
-def docs(request: HttpRequest) -> HttpResponse:
-    """``GET /docs``: the document to read and try, with nothing from elsewhere."""
-    if not may_read(request.user):
-        return redirect_to_login(request.get_full_path())
-    return render(request, "docs.html", {"token": get_token(request)})
+class DocsView(FleetView):
+    """``GET /docs``: the document to read and try, with nothing from elsewhere; nobody signs in first."""
+
+    schema = None  # a page
+
+    def get(self, request: Request) -> HttpResponse:
+        return render(request._request, "docs.html", {"token": get_token(request._request)})
+
+    def handle_exception(self, exc: Exception) -> Response | HttpResponse:  # type: ignore[override]  # as its parent
+        if isinstance(exc, NotAuthenticated) and self.request.method in SAFE_METHODS:
+            return redirect_to_login(self.request.get_full_path())
+        return super().handle_exception(exc)

@@ -32,9 +32,18 @@ class JsonParser(BaseParser):
         if len(raw) > MAX_BODY:
             raise BodyTooLarge
         try:
-            return json.loads(raw.decode("utf-8")) if raw.strip() else {}
+            return json.loads(raw.decode("utf-8"), object_pairs_hook=_unique) if raw.strip() else {}
         except (ValueError, RecursionError) as problem:
             raise ParseError(f"The body is not JSON: {str(problem)[:200]}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs; one that names a key twice is refused: the last would silently win."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key in found if sum(key == each for each, _ in pairs) > 1)
+        raise ValueError(f"{twice[:100]!r} stands there twice")
+    return found
 
 
 class AnyAccept(BaseContentNegotiation):

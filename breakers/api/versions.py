@@ -77,19 +77,22 @@ class RestoreView(FleetView):
 
 
 class CopyView(FleetView):
-    """``POST /circuit-breakers/{name}/copy``: its config for another breaker, which is made where there is none."""
+    """``POST /circuit-breakers/{name}/copy``: its config for another breaker, which is made where there is none.
+
+    ``If-Match`` is of the breaker in the address, ``to_version`` of the other.
+    """
 
     permission_by_method: ClassVar = {"POST": MayEditAll}
 
     def post(self, request: Request, name: str) -> Response:
-        record_of(name)
-        wanted = given(CopyInput, request)
+        seen, wanted = expected_version(request, record_of(name).version), given(CopyInput, request)
         services.breaker_copy(
             source=name,
             target=wanted["to"],
             reason=wanted.get("reason", ""),
             by=actor_of(request),
             expected_version=wanted.get("to_version"),
+            source_version=seen,
         )
         fleet.synchronise()
         return saved(wanted["to"])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from .events import Event, Progress, iso
 from .fleet import Fleet
+from .ledger import SILENT_AFTER
 from .merged import MergedFleet
 from .passing import PassedInstance
 from .picture import Counted, Picture
 from .rates import Volume
 from .summary import Summary
-from .troubles import Drops, Troubles
+from .troubles import PATIENCE, Drops, Troubles
 from .view import Row
 
 __all__ = [
+    "PATIENCE",
+    "SILENT_AFTER",
     "Counted",
     "Drops",
     "Event",

@@ -124,7 +124,7 @@ class BreakerConfig(models.Model):
         texts = {"group": self.group, "description": self.description}
         return {**texts, **{name: getattr(self, name) for name in columns.FIELDS}}
 
-    def record(self, now: datetime) -> BreakerRecord:
+    def record(self, now: datetime, override_since: datetime | None = None) -> BreakerRecord:
         """As a value; an override that has expired at ``now`` is left out."""
         override = self.override_at(now)
         return BreakerRecord(
@@ -141,6 +141,7 @@ class BreakerConfig(models.Model):
             override_by=self.override_by if override else "",
             override_expires_at=self.override_expires_at if override else None,
             created_at=self.created_at,
+            override_since=override_since if override else None,
         )
 
     def override_at(self, now: datetime) -> Override | None:

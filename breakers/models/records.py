@@ -33,6 +33,8 @@ class BreakerRecord:
     override_by: str
     override_expires_at: datetime | None
     created_at: datetime
+    override_since: datetime | None = None
+    """When the override was ordered."""
 
     def override_at(self, now: datetime) -> Override | None:
         """The override in force at ``now``: one that has expired since it was read is none."""

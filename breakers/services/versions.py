@@ -15,15 +15,24 @@ from .configs import breaker_create, breaker_edit
 
 @transaction.atomic
 def breaker_copy(
-    *, source: str, target: str, reason: str = "", by: Actor, expected_version: int | None = None
+    *,
+    source: str,
+    target: str,
+    reason: str = "",
+    by: Actor,
+    expected_version: int | None = None,
+    source_version: int | None = None,
 ) -> BreakerConfig:
     """``target`` gets the config of ``source``: as its next version, or as a new breaker in the same group.
 
     An existing one keeps its group and description. ``expected_version`` is the target's. Raises ``NotFound`` (the
-    source), ``VersionConflict`` (also where a version of the target is expected and there is none), ``ConfigError``.
+    source), ``VersionConflict`` (of either; also where a version of the target is expected and there is none),
+    ``ConfigError``.
     """
     Revision.locked()  # first, as everywhere: so that the source stands still while it is copied
     given = selectors.breaker(source)
+    if source_version is not None and given.version != source_version:
+        raise VersionConflict(source, given.version)
     why = reason or f"Copied from {source}, version {given.version}"
     config, http = given.config(), given.http_config()
     if BreakerConfig.objects.filter(name=target).exists():

@@ -128,3 +128,32 @@ def test_options_names_the_methods(api, bank_api):
 def test_an_address_with_a_line_break_is_missing_in_our_shape_too(api, path):
     answer = api.get(path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", ""])
+def test_an_address_that_nobody_has_is_missing_in_our_shape(accept):
+    answer = Client().get("/nope", HTTP_ACCEPT=accept)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_who_asks_for_a_page_that_is_not_there_gets_a_page():
+    answer = Client().get("/nope", HTTP_ACCEPT="text/html,application/xhtml+xml,*/*;q=0.8")
+    assert (answer.status_code, answer["Content-Type"]) == (404, "text/html; charset=utf-8")
+
+
+def test_another_host_is_refused_in_our_shape(settings):
+    settings.ALLOWED_HOSTS = ["breakers.example"]
+    answer = Client().get("/circuit-breakers", HTTP_HOST="evil.example")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+    assert "evil" not in answer.content.decode()
+
+
+def test_a_page_that_fails_says_nothing_of_why(monkeypatch, settings, ground):
+    def fail():
+        raise RuntimeError("a secret")
+
+    settings.CIRCUIT_BREAKER_PUBLIC_READ = True
+    monkeypatch.setattr("dashboard.views.fleet.rows", fail)
+    page = Client(raise_request_exception=False).get("/dashboard", HTTP_ACCEPT="text/html")
+    assert (page.status_code, page["Content-Type"]) == (500, "text/html; charset=utf-8")
+    assert "secret" not in page.content.decode()

@@ -189,3 +189,12 @@ def test_text_that_no_database_takes_is_cleaned(api, bank_api):
     assert answer.json()["description"] == "a?b"
     assert api.delete("/circuit-breakers/new").status_code == 204
     ConfigChange.objects.filter(breaker="new").delete()
+
+
+@pytest.mark.parametrize(
+    "body", ['{"failure_threshold": 3, "failure_threshold": 4}', '{"reason": {"a": 1, "a": 1}}', '{"x": 1, "x": 1}']
+)
+def test_a_field_that_stands_there_twice_is_refused(api, body):
+    answer = api.generic("PATCH", CONFIG, body, content_type="application/json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "malformed")
+    assert "twice" in answer.json()["error"]["message"]

@@ -59,6 +59,16 @@ def test_a_config_is_copied_to_a_new_and_to_an_old_breaker(api, breaker):
     assert api.post("/circuit-breakers/nobody/copy", {"to": "x"}).status_code == 404
 
 
+def test_a_copy_of_what_was_edited_meanwhile_is_refused(api, breaker):
+    breaker("bank-api")
+    edit(api, failure_threshold=8)
+    refused = api.post("/circuit-breakers/bank-api/copy", {"to": "other"}, HTTP_IF_MATCH='"1"')
+    assert (refused.status_code, refused["ETag"]) == (412, '"2"')
+    assert api.get("/circuit-breakers/other").status_code == 404
+    made = api.post("/circuit-breakers/bank-api/copy", {"to": "other"}, HTTP_IF_MATCH='"2"')
+    assert (made.status_code, made.json()["config"]["failure_threshold"]) == (200, 8)
+
+
 def post(api, text: str, query: str = "", content_type: str = "application/yaml"):
     return api.generic("POST", f"/configs{query}", text, content_type=content_type)
 

@@ -163,3 +163,31 @@ def test_dropped_reports_are_a_warning_for_ten_minutes_by_service(scene, firing)
     assert alert["message"] == "7 transitions of 2 instances were never reported: the history has gaps"
     scene.wait(541, heartbeats=(one, two))
     assert firing() == []
+
+
+def test_forced_open_says_since_when_and_gives_its_reason_as_the_cause(scene, firing):
+    scene.link().tell().move("open", cause="5 consecutive failures").move("closed")
+    scene.want("bank-api", override_since=scene.now)
+    scene.force(Override.FORCED_OPEN)
+    (alert,) = breakers.alerts.alerts()
+    assert (alert["since"], alert["cause"]) == (iso(scene.now), "INC-1")
+
+
+def test_the_cause_of_silence_is_no_old_failure(scene, firing):
+    scene.link().tell().move("open", cause="5 consecutive failures").move("closed")
+    scene.wait(16)
+    (alert,) = breakers.alerts.alerts()
+    assert (alert["kind"], alert["cause"]) == ("silent_instances", "No heartbeat for 15 s")
+
+
+def test_the_cause_of_a_config_that_is_not_applied_is_the_refusal_or_the_lack_of_an_answer(scene, firing):
+    one = scene.link().tell()
+    one.revision = scene.want("bank-api", failure_threshold=9)
+    one.refuse(error="window_size: too small")
+    assert [alert["cause"] for alert in breakers.alerts.alerts()] == ["window_size: too small"]
+    late = scene.link()
+    late.revision = 0
+    late.tell()
+    one.goodbye()
+    scene.wait(11, heartbeats=(late,))
+    assert [alert["cause"] for alert in breakers.alerts.alerts()] == ["Not confirmed for 10 s"]

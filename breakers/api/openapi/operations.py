@@ -124,7 +124,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("CopyView", "POST"): Operation(
         "breaker_copy", "Copy its config to another", "config", shapes.Config, takes=CopyInput,
-        sent={"to": "bank-api-eu"}, errors=(412,), text="The other one is made where there is none.",
+        sent={"to": "bank-api-eu"}, precondition=True,
+        text="The other one is made where there is none. `If-Match` is of this one, `to_version` of the other.",
     ),
     ("ConfigsView", "GET"): Operation(
         "configs_export", "All configs as YAML", "config", (YAML,),
