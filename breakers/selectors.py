@@ -137,16 +137,14 @@ def _brought_up_to_date(known: DesiredState, written: Iterable[ConfigChange], no
     breakers, unreadable = _records(BreakerConfig.objects.filter(revision__gt=known.revision), now)
     deleted = {change.breaker for change in written if change.kind == ConfigChange.Kind.DELETED}
     old = deleted | breakers.keys() | unreadable.keys()
-    breakers = {name: record for name, record in known.breakers.items() if name not in old} | breakers
-    unreadable = {name: row for name, row in known.unreadable.items() if name not in old} | unreadable
+    breakers = {**{name: record for name, record in known.breakers.items() if name not in old}, **breakers}
+    unreadable = {**{name: row for name, row in known.unreadable.items() if name not in old}, **unreadable}
     if len(breakers) + len(unreadable) == BreakerConfig.objects.count():
         return breakers, unreadable
     return _records(BreakerConfig.objects.all(), now)  # somebody wrote past the services
 
 
-def _records(
-    rows: Iterable[BreakerConfig], now: datetime
-) -> tuple[dict[str, BreakerRecord], dict[str, DesiredBreaker]]:
+def _records(rows: Iterable[BreakerConfig], now: datetime) -> _Rows:
     breakers: dict[str, BreakerRecord] = {}
     unreadable: dict[str, DesiredBreaker] = {}
     read = list(rows)

@@ -51,6 +51,7 @@ class FleetView(APIView):
         return hasattr(self, (request.method or "").lower())
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        idempotency.hold_body(request)
         super().initial(request, *args, **kwargs)
         fleet.synchronise()
         self.begun = idempotency.begin(request)

@@ -33,6 +33,15 @@ class Answered(Exception):
         super().__init__(response.status_code)
 
 
+def hold_body(request: Request) -> None:
+    """Before anything else reads it: the check of a session's CSRF token parses it, and leaves nothing to compare."""
+    if HEADER in request.headers and request.method not in SAFE_METHODS:
+        try:
+            request._request.body  # noqa: B018  # reading it keeps it
+        except RequestDataTooBig:
+            raise BodyTooLarge from None
+
+
 def begin(request: Request) -> KeptAnswer | None:
     """Takes the key of the request, ``None`` without one. Raises ``Answered``, ``KeyReused``, ``KeyInUse``."""
     key = request.headers.get(HEADER)
@@ -51,10 +60,7 @@ def begin(request: Request) -> KeptAnswer | None:
 
 
 def _digest(request: Request) -> str:
-    try:
-        body = request._request.body
-    except RequestDataTooBig:
-        raise BodyTooLarge from None
+    body = request._request.body
     facts = (request.method or "", request.get_full_path(), request.headers.get("If-Match", ""))
     return hashlib.sha256("\n".join(facts).encode() + b"\n" + body).hexdigest()
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from breakers.api import idempotency
 from breakers.models import ConfigChange, KeptAnswer
@@ -111,3 +112,14 @@ def test_a_key_that_cannot_be_is_refused(api, bank_api, bad):
 def test_reading_takes_no_key(api, bank_api):
     assert api.get("/circuit-breakers", headers={"Idempotency-Key": "x" * 300}).status_code == 200
     assert not KeptAnswer.objects.exists()
+
+
+def test_a_person_with_a_session_is_answered_once_too(operator, bank_api):
+    client = APIClient(enforce_csrf_checks=True)
+    client.force_login(operator)
+    client.cookies["csrftoken"] = "x" * 32
+    given = {"HTTP_IDEMPOTENCY_KEY": "k", "HTTP_X_CSRFTOKEN": "x" * 32}
+    first, again = (client.post("/circuit-breakers/bank-api/reset", {"reason": "INC-1"}, **given) for _ in range(2))
+    assert (first.status_code, again.status_code, again["Idempotent-Replayed"]) == (200, 200, "true")
+    assert first.json() == again.json()
+    assert ConfigChange.objects.filter(kind="reset").count() == 1
