@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from django.db import connection
 
 from breakers import selectors, services
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
@@ -88,6 +89,24 @@ def test_a_row_that_went_without_a_word_is_missed_at_the_next_write(known: Desir
     BreakerConfig.objects.filter(name="b").delete()
     edit("a", failure_threshold=9)
     assert set(selectors.desired_state(known).breakers) == {"a", "c"}
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="only there can the checks of a table be passed over")
+def test_what_another_version_wrote_is_told_apart_until_it_is_edited(known: DesiredState):
+    revision = selectors.current_revision()
+    edit("b", failure_threshold=8)
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA ignore_check_constraints = ON")
+        BreakerConfig.objects.filter(name="b").update(failure_threshold=-1)
+        cursor.execute("PRAGMA ignore_check_constraints = OFF")
+    later = selectors.desired_state(known)
+    assert (set(later.breakers), set(later.unreadable), later.revision) == ({"a", "c"}, {"b"}, revision + 1)
+    edit("a", failure_threshold=9)
+    assert set(selectors.desired_state(later).unreadable) == {"b"}
+    BreakerConfig.objects.filter(name="b").update(failure_threshold=5)
+    edit("b", failure_threshold=7)
+    again = selectors.desired_state(later)
+    assert (set(again.breakers), set(again.unreadable)) == ({"a", "b", "c"}, set())
 
 
 def test_a_reset_is_read_by_few_queries(known: DesiredState, django_assert_num_queries):
