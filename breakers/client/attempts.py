@@ -8,6 +8,7 @@ import sys
 from asyncio import CancelledError
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import aiohttp
 from aiohttp import ClientResponse
@@ -58,17 +59,18 @@ def arm(limit: float | None) -> Deadline | None:
 
 def disarm(deadline: Deadline | None) -> bool:
     """Whether the deadline has struck, and nobody else wants the task cancelled; its own request is taken back."""
-    if deadline is None or not deadline.leave():
-        return False
-    return deadline.task.uncancel() <= deadline.cancelling
+    return deadline is not None and deadline.leave() and take_back(deadline.task, deadline.cancelling)
 
 
-def settle_limited(
-    breaker: CircuitBreaker, permit: Permit, deadline: Deadline | None, error: BaseException
-) -> TimeoutError | None:
-    """Settles an attempt that ended with ``error``; what to raise instead, where its deadline has cancelled it."""
+def take_back(task: asyncio.Task[Any], cancelling: int) -> bool:
+    """A deadline has struck: takes its request back. False: somebody else wants the task cancelled, too."""
+    return task.uncancel() <= cancelling
+
+
+def settle_limited(breaker: CircuitBreaker, permit: Permit, struck: bool, error: BaseException) -> TimeoutError | None:
+    """Settles an attempt that ended with ``error``; what to raise instead, where its own deadline has cancelled it."""
     late = None
-    if disarm(deadline) and isinstance(error, CancelledError):
+    if struck and isinstance(error, CancelledError):
         late = TimeoutError(f"Circuit breaker '{breaker.name}': no answer within {breaker.config.timeout:g} s")
     settle_error(breaker, permit, late or error)
     return late
@@ -104,10 +106,12 @@ def settle_with_body(
 ) -> None:
     """Settles when the body ends, fails or is dropped; at once where the status is a failure or the body is here.
 
+    At once also where the connection is a websocket from now on: it was the handshake that was guarded.
+
     ``timed_out`` says whether aiohttp's own limit of the whole request has passed.
     """
     connection = response.connection
-    if connection is None or response.status in statuses(http.failure_statuses):
+    if connection is None or response.status in statuses(http.failure_statuses) or response.status == 101:
         settle_answer(breaker, permit, response, http)
         return
     content = response.content  # not the response: a dropped one must be free to go

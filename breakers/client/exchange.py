@@ -69,7 +69,7 @@ async def fetch(
             if not stream:
                 await response.read()
         except BaseException as error:
-            late = settle_limited(breaker, permit_of(entry, began), deadline, error)
+            late = settle_limited(breaker, permit_of(entry, began), disarm(deadline), error)
             if late is not None:
                 late.__cause__, error = error, late
             if not isinstance(error, TRANSIENT):

@@ -1,10 +1,11 @@
-"""Breakers of hosts that come and go: one a host and port in the process's registry, bounded in number."""
+"""Breakers of hosts that come and go: kept in the process's registry, bounded in number."""
 
 from __future__ import annotations
 
 import functools
 import re
 import threading
+from collections.abc import Hashable
 
 from breakers.client.link import get_circuit_breaker
 from breakers.core.breaker import CircuitBreaker
@@ -12,44 +13,105 @@ from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.registry import registry
 
 
+class Seat:
+    """One breaker, and when it was last used (seconds, monotonic)."""
+
+    __slots__ = ("breaker", "used")
+
+    def __init__(self, breaker: CircuitBreaker, used: float) -> None:
+        self.breaker = breaker
+        self.used = used
+
+    @property
+    def taken(self) -> bool:
+        """False once the registry has forgotten the breaker."""
+        return self.breaker._owner is not None
+
+
+_seats: dict[str, Seat] = {}
+"""Of every breaker made here, by name: sessions that share one use it, and keep it, together."""
+_lock = threading.Lock()  # sessions of several event loops may share one middleware
+
+
 class Hosts:
     """At most ``most`` breakers of its own making, the longest unused dropped first, and each ``idle_after`` seconds
-    after its last use here.
+    after its last use. What the program makes or asks for itself is never dropped.
 
-    Finding one takes no lock; what is unused is looked for when a new host comes. ``now``: seconds, monotonic.
+    ``strict``: a breaker that exists must have been made with ``config``. ``seats`` is what :meth:`find` has found, by
+    the key that it was found for; who looks there first must see that the seat is taken and not idle, and say when it
+    is used.
     """
 
-    def __init__(self, config: CircuitBreakerConfig | None, http: HttpConfig, most: int, idle_after: float) -> None:
-        self._config, self._http = config, http
+    def __init__(
+        self,
+        config: CircuitBreakerConfig | None,
+        http: HttpConfig,
+        most: int,
+        idle_after: float,
+        *,
+        strict: bool = False,
+    ) -> None:
+        self._config, self._http, self._strict = config, http, strict
         self._most = most
         self._idle_after = idle_after
-        self._used: dict[str, float] = {}
-        self._lock = threading.Lock()  # sessions of several event loops may share one middleware
+        self._ours: dict[str, Seat] = {}
+        self.seats: dict[Hashable, Seat] = {}
 
     def named(self, name: str, now: float) -> CircuitBreaker:
-        found = registry.get(name)
-        if found is None or now - self._used.get(name, now) > self._idle_after:
-            found = self._new(name, now)
-        if name in self._used:
-            self._used[name] = now
-        return found
+        """``now``: seconds, monotonic. Finding one that is in use takes no lock."""
+        seat = self.seats.get(name)
+        if seat is None or now - seat.used > self._idle_after or not seat.taken:
+            seat = self.find(name, name, now)
+        seat.used = now
+        return seat.breaker
 
-    def _new(self, name: str, now: float) -> CircuitBreaker:
-        with self._lock:
-            self._drop_unused(now)
+    def find(self, key: Hashable, name: str, now: float) -> Seat:
+        """The seat of the breaker ``name``, made if need be. Raises ``ConfigError``."""
+        with _lock:
+            self._drop_idle(now)
             found = registry.get(name)
-            if found is None:  # else the program made one of this name itself, and it is not ours to drop
-                found = get_circuit_breaker(name, self._config, http=self._http)
-                self._used[name] = now
-            return found
+            if found is None:
+                self._drop_for_one_more()
+                seat = self._ours[name] = _seats[name] = Seat(self._get(name), now)
+                registry.lend(name)
+            else:
+                seat = self._seat_of(found, now)
+            if seat.breaker.http_config is None:
+                seat.breaker.set_http(self._http)
+            if len(self.seats) >= 2 * self._most:  # of those dropped since, too
+                self.seats.clear()
+            self.seats[key] = seat
+            return seat
 
-    def _drop_unused(self, now: float) -> None:
-        by_use = sorted(self._used, key=self._used.__getitem__)
-        excess = len(by_use) + 1 - self._most
-        for position, name in enumerate(by_use):
-            if position < excess or now - self._used[name] > self._idle_after:
-                del self._used[name]
-                registry.forget(name)
+    def _seat_of(self, found: CircuitBreaker, now: float) -> Seat:
+        name = found.name
+        if self._strict:
+            lent = registry.is_lent(name)
+            self._get(name)
+            if lent:  # it was only us who asked
+                registry.lend(name)
+        seat = _seats.get(name)
+        return seat if seat is not None and seat.breaker is found else Seat(found, now)
+
+    def _get(self, name: str) -> CircuitBreaker:
+        return get_circuit_breaker(name, self._config, http=self._http)
+
+    def _drop_idle(self, now: float) -> None:
+        for name, seat in list(self._ours.items()):
+            if now - seat.used > self._idle_after or not seat.taken:
+                self._drop(name)
+
+    def _drop_for_one_more(self) -> None:
+        by_use = sorted(self._ours, key=lambda name: self._ours[name].used)
+        for name in by_use[: max(0, len(by_use) + 1 - self._most)]:
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        seat = self._ours.pop(name)
+        if _seats.get(name) is seat:
+            del _seats[name]
+        if seat.taken and registry.is_lent(name):
+            registry.forget(name)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -24,6 +24,7 @@ class CircuitBreakerRegistry:
         self.clock = clock
         self._breakers: dict[str, CircuitBreaker] = {}
         self._first_configs: dict[str, CircuitBreakerConfig] = {}
+        self._lent: set[str] = set()
         self._transition_listeners: Listeners[CircuitBreaker, Transition] = Listeners()
         self._register_listeners: Listeners[CircuitBreaker] = Listeners()
 
@@ -38,6 +39,8 @@ class CircuitBreakerRegistry:
         breaker = self._breakers.get(name)
         if breaker is None:
             return self._create(name, config, http)
+        if self._lent:
+            self._lent.discard(name)
         if config is not None:
             self._compare(breaker, replace(config, name=name))
         return breaker
@@ -89,8 +92,17 @@ class CircuitBreakerRegistry:
         with LOCK:
             breaker = self._breakers.pop(name, None)
             self._first_configs.pop(name, None)
+            self._lent.discard(name)
         if breaker is not None:
             breaker._owner = None
+
+    def lend(self, name: str) -> None:
+        """Marks a breaker whose maker will forget it one day, until the program asks for it by :meth:`get_or_create`:
+        what code holds must not vanish from the registry."""
+        self._lent.add(name)
+
+    def is_lent(self, name: str) -> bool:
+        return name in self._lent
 
     def clear(self) -> None:
         """Forgets every breaker."""

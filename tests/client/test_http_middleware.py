@@ -9,11 +9,19 @@ from collections.abc import AsyncIterator
 import aiohttp
 import aiohttp.abc
 import pytest
+from aiohttp import web
 from yarl import URL
 
 import breakers
 import breakers.testing as breakers_testing
-from breakers import CircuitBreakerConfig, CircuitBreakerOpenError, HttpConfig
+from breakers import (
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitBreakerOpenError,
+    CircuitBreakerState,
+    ConfigError,
+    HttpConfig,
+)
 from breakers.client.hosts import Hosts
 from tests.misbehaving import Server, answers, hangs, hangs_mid_body, misbehaving, redirects, resets, resets_mid_body
 
@@ -28,6 +36,13 @@ async def other() -> AsyncIterator[Server]:
 
 def session_with(*middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1), middlewares=middlewares)
+
+
+def seen_at(server: Server) -> CircuitBreaker:
+    """The breaker of the server's host and port."""
+    found = breakers.registry.get(URL(server.url).authority)
+    assert found is not None
+    return found
 
 
 async def test_hosts_fail_each_by_itself(server: Server, other: Server) -> None:
@@ -102,6 +117,85 @@ async def test_the_breakers_timeout_covers_an_attempt(server: Server) -> None:
             await session.get(server.url)
         with pytest.raises(CircuitBreakerOpenError):
             await session.get(server.url)
+
+
+async def test_the_breakers_timeout_covers_an_attempt_inside_a_call_that_has_the_same_limit(server: Server) -> None:
+    """The task has a deadline already; the attempt's is another one, and neither takes the other's away."""
+    server.script(answers(), hangs)
+    outer = CircuitBreaker(CircuitBreakerConfig(name="outer", timeout=0.3))
+    guard = breakers.aiohttp_middleware(config=CircuitBreakerConfig(timeout=0.3))
+    async with session_with(guard) as session:
+        await outer.call(session.get, server.url)
+        assert outer.get_metrics()["successes_total"] == 1
+        with pytest.raises(TimeoutError):
+            await outer.call(session.get, server.url)
+    assert outer.get_metrics()["failures_total"] == 1
+    assert seen_at(server).get_metrics()["requests_total"] == 2
+
+
+async def test_a_caller_who_leaves_as_the_deadline_strikes_stays_cancelled(server: Server) -> None:
+    server.script(hangs)
+    guard = breakers.aiohttp_middleware(config=CircuitBreakerConfig(timeout=0.2))
+    async with session_with(guard) as session:
+        asking = asyncio.ensure_future(session.get(server.url))
+        asyncio.get_running_loop().call_later(0.2, asking.cancel)
+        with pytest.raises((asyncio.CancelledError, TimeoutError)):
+            await asking
+        server.script(answers())
+        async with session.get(server.url) as response:
+            assert response.status == 200
+
+
+async def test_probes_and_orders_hold_for_a_session_too(server: Server) -> None:
+    clock = breakers_testing.FakeClock()
+    with breakers_testing.fresh_registry(clock):
+        guard = breakers.aiohttp_middleware(
+            config=CircuitBreakerConfig(failure_threshold=1, recovery_timeout=10, success_threshold=1)
+        )
+        async with session_with(guard) as session:
+            server.script(answers(500), answers())
+            await session.get(server.url)
+            breaker = seen_at(server)
+            assert breaker.state is CircuitBreakerState.OPEN
+            clock.advance(10)
+            await session.get(server.url)
+            assert breaker.state is CircuitBreakerState.CLOSED
+            breaker.force_open()
+            with pytest.raises(CircuitBreakerOpenError):
+                await session.get(server.url)
+
+
+async def test_a_config_without_a_limit_has_none(server: Server) -> None:
+    guard = breakers.aiohttp_middleware(config=CircuitBreakerConfig(timeout=None))
+    async with session_with(guard) as session, session.get(server.url) as response:
+        assert await response.read() == b"fine"
+    assert seen_at(server).get_metrics()["successes_total"] == 1
+
+
+async def test_a_stream_counts_when_its_body_ends(server: Server) -> None:
+    server.script(answers(body=b"x" * 5_000_000))
+    async with session_with(breakers.aiohttp_middleware()) as session, session.get(server.url) as response:
+        assert seen_at(server).get_metrics()["requests_total"] == 0
+        assert len(await response.read()) == 5_000_000
+        assert seen_at(server).get_metrics()["successes_total"] == 1
+
+
+async def test_of_a_websocket_the_handshake_counts(server: Server) -> None:
+    """Else one that is open for an hour would be a call of an hour, or a probe that never ends."""
+
+    async def echoes(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(message.data)
+        return socket
+
+    server.script(echoes)
+    async with session_with(breakers.aiohttp_middleware()) as session, session.ws_connect(server.url) as socket:
+        assert seen_at(server).get_metrics()["successes_total"] == 1
+        await socket.send_str("still open")
+        assert await socket.receive_str() == "still open"
+    assert seen_at(server).get_metrics()["requests_total"] == 1
 
 
 async def test_each_attempt_on_the_wire_is_counted(server: Server) -> None:
@@ -198,3 +292,83 @@ def test_a_breaker_that_the_program_made_is_shared_and_never_dropped() -> None:
         assert known.named("a:1", 0) is own
         known.named("b:1", 999)
         assert known.named("a:1", 9999) is own
+
+
+def test_one_that_the_program_asks_for_later_is_its_own_from_then_on() -> None:
+    with breakers_testing.fresh_registry():
+        known = hosts(most=1)
+        made = known.named("a:1", 0)
+        assert breakers.get_circuit_breaker("a:1") is made
+        known.named("b:1", 999)
+        assert breakers.registry.get("a:1") is made
+
+
+def test_two_sessions_that_use_a_host_keep_it_together() -> None:
+    with breakers_testing.fresh_registry():
+        first, second = hosts(), hosts()
+        made = first.named("a:1", 0)
+        assert second.named("a:1", 50) is made
+        assert second.named("a:1", 100) is made
+        first.named("b:1", 101)  # idle for the first alone
+        assert second.named("a:1", 102) is made
+
+
+def test_what_the_registry_forgot_is_made_anew() -> None:
+    with breakers_testing.fresh_registry():
+        known = hosts()
+        first = known.named("a:1", 0)
+        breakers.registry.forget("a:1")
+        assert known.named("a:1", 1) is not first
+        assert known.named("a:1", 2) is breakers.registry.get("a:1")
+
+
+def test_what_is_remembered_is_bounded_too() -> None:
+    with breakers_testing.fresh_registry():
+        known = hosts(most=3)
+        for number in range(100):
+            known.named(f"h{number}:1", number)
+        assert len(known.seats) <= 6
+        assert sum(f"h{number}:1" in breakers.registry for number in range(100)) == 3
+
+
+async def test_breakers_named_by_a_function_are_bounded_too(server: Server) -> None:
+    with breakers_testing.fresh_registry():
+        guard = breakers.aiohttp_middleware(name=lambda request: f"shard{request.url.path[1:]}", max_breakers=2)
+        async with session_with(guard) as session:
+            for shard in range(5):
+                await session.get(f"{server.url}{shard}")
+        assert [number for number in range(5) if f"shard{number}" in breakers.registry] == [3, 4]
+
+
+async def test_of_the_named_the_longest_unused_goes_first(server: Server) -> None:
+    with breakers_testing.fresh_registry():
+        guard, second = (
+            breakers.aiohttp_middleware(lambda request: f"part{request.url.path[1:]}", max_breakers=2) for _ in range(2)
+        )
+        async with session_with(guard) as session, session_with(second) as sharing:
+            await session.get(f"{server.url}0")
+            await sharing.get(f"{server.url}0")  # which makes it nobody's own
+            for part in (1, 0, 2):
+                await session.get(f"{server.url}{part}")
+            assert [part for part in range(3) if f"part{part}" in breakers.registry] == [0, 2]
+            for part in (3, 4):
+                await session.get(f"{server.url}{part}")
+        assert [part for part in range(5) if f"part{part}" in breakers.registry] == [3, 4]
+
+
+async def test_a_session_counts_for_the_registrys_breaker_also_after_one_was_forgotten(server: Server) -> None:
+    async with session_with(breakers.aiohttp_middleware()) as session:
+        await session.get(server.url)
+        breakers.registry.forget(seen_at(server).name)
+        await session.get(server.url)
+        assert seen_at(server).get_metrics()["successes_total"] == 1
+
+
+async def test_a_named_breaker_with_another_config_is_a_config_error(server: Server) -> None:
+    with breakers_testing.fresh_registry():
+        breakers.get_circuit_breaker("payments", ONE)
+        guard = breakers.aiohttp_middleware(lambda request: "payments", CircuitBreakerConfig(failure_threshold=2))
+        async with session_with(guard) as session:
+            for _ in range(2):
+                with pytest.raises(ConfigError, match="failure_threshold"):
+                    await session.get(server.url)
