@@ -51,7 +51,7 @@ def aiohttp_middleware(
         start = monotonic()
         seat = seats.get(key)
         if seat is None or seat.breaker._owner is None or start - seat.used > idle_after:
-            seat = hosts.find(key, name_of(*key) if isinstance(key, tuple) else key, start)  # type: ignore[arg-type]  # a tuple or a name
+            seat = hosts.find(key, name_of(*key) if isinstance(key, tuple) else key, start)
         seat.used = start
         breaker = seat.breaker
         machine = breaker._machine
