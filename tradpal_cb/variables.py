@@ -218,6 +218,13 @@ OF_SERVICES: Final = (
     _of_services("SERVICE_TOKEN", "", "the service's API key"),
     Variable("CIRCUIT_BREAKER_SERVICE_NAME", text, "", "name of the service", "the program's name"),
     _of_services("SERVICE_TIMEOUT", "30", "seconds of one request to the REST API"),
+    Variable(
+        "CIRCUIT_BREAKER_EVENTS_URL",
+        text,
+        "",
+        "where the stream of [events](events.md) is",
+        "`REDIS_URL`, else `redis://localhost:6379/0`",
+    ),
     _of_services("CACHE_FILE", "", "a file in which the last config from the fleet survives a restart"),
     *(
         _of_services(field.upper(), f"{TABLE_DEFAULTS[field]:g}", f"`{field}` of configs that do not say it")

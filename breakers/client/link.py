@@ -62,7 +62,7 @@ def connect(service: str | None = None, url: str | None = None, token: str | Non
 def connect_otherwise(place: str, service: str | None, make: Callable[[Sync], L]) -> L:
     """Links this process to ``place`` by what ``make`` gives, in the place of an implicit link."""
     _leave_implicit()
-    return _keep(place, make(_sync(_name(service), place)))
+    return _keep(place, make(_sync(service_name(service), place)))
 
 
 def _leave_implicit() -> None:
@@ -98,7 +98,7 @@ def _connect_implicitly() -> None:
 def _open(service: str | None, url: str | None, token: str | None) -> Link:
     url = url or os.environ.get("CIRCUIT_BREAKER_SERVICE_URL") or DEFAULT_URL
     token = token or os.environ.get("CIRCUIT_BREAKER_SERVICE_TOKEN")
-    sync = _sync(_name(service), url)
+    sync = _sync(service_name(service), url)
     cache = DesiredCache.configured()
     if cache is not None:
         sync.seed(cache.read())
@@ -120,7 +120,8 @@ def _sync(service: str, place: str) -> Sync:
     return Sync(core.registry, service=service, library=_library(), from_now=last is not None)
 
 
-def _name(service: str | None) -> str:
+def service_name(service: str | None = None) -> str:
+    """``service``, else the environment's, else the running program's."""
     return service or os.environ.get("CIRCUIT_BREAKER_SERVICE_NAME") or _program()
 
 

@@ -26,6 +26,7 @@ from breakers.core.events import (
     MAX_BYTES,
     RECOVERY,
     STREAM,
+    STREAM_LENGTH,
     EventError,
     read_event,
     recovered_service,
@@ -81,6 +82,8 @@ class Consumer:
             self._reclaim_due = time.monotonic() + self._reclaim_after
             self._reclaim(redis)
             self._forget_others(redis)
+            length = getattr(settings, "CIRCUIT_BREAKER_EVENTS_LENGTH", STREAM_LENGTH)
+            redis.xtrim(STREAM, maxlen=length)  # whoever else writes into it may not
         answer: Any = redis.xreadgroup(GROUP, self.name, {STREAM: self._from}, count=AT_ONCE, block=self._block)
         messages = answer[0][1] if answer else []
         if not messages:

@@ -104,6 +104,12 @@ def _reference() -> str:
     parts += ["## Errors of the control plane", *(_entry("breakers.client.errors", name) for name in ERRORS)]
     parts += ["## breakers.client.metrics", _entry("breakers.client.metrics", "register")]
     parts += [
+        "## breakers.client.events",
+        *(_entry("breakers.client.events", name) for name in ("EventSystemClient", "EventSystemError")),
+        *(_entry("breakers.core.events", name) for name in ("Event", "EventError")),
+        _entry("breakers.client.subscriptions", "Delivery"),
+    ]
+    parts += [
         "## breakers.client.httpx_transport",
         *(_entry("breakers.client.httpx_transport", name) for name in TRANSPORTS),
     ]

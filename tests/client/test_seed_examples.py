@@ -21,12 +21,13 @@ from breakers import (
     get_http_circuit_breaker,
 )
 from breakers.client import circuit_breaker_client
+from breakers.client.events import EventSystemClient, event_system_client
 from breakers.testing import fresh_registry, half_open_now
 from tests.misbehaving import Server, answers
+from tests.redis_server import RedisServer
 from tests.servers import ServerProcess
 
 logger = logging.getLogger(__name__)
-Handler = Callable[[str], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,12 @@ def _linked_service(control_plane: ServerProcess, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("CIRCUIT_BREAKER_SERVICE_TIMEOUT", "30.0")
         yield
         link.close()
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 async def eventually(probe: Callable[[], Awaitable[object]], what: str) -> None:
@@ -61,6 +68,13 @@ async def state_in_the_fleet(name: str) -> str | None:
 def is_in_the_fleet(name: str, state: str) -> Callable[[], Awaitable[bool]]:
     async def probe() -> bool:
         return await state_in_the_fleet(name) == state
+
+    return probe
+
+
+def is_logged(caplog: pytest.LogCaptureFixture, text: str) -> Callable[[], Awaitable[bool]]:
+    async def probe() -> bool:
+        return text in caplog.text
 
     return probe
 
@@ -191,28 +205,17 @@ async def test_a_trading_client_turns_an_open_breaker_into_503(server: Server) -
         assert len(server.requests) == asked, "the sick service is left alone"
 
 
-class EventSystemClient:
-    """As much of an event bus as the example needs."""
-
-    def __init__(self) -> None:
-        self._handlers: dict[str, list[Handler]] = {}
-
-    async def subscribe(self, event: str, handler: Handler) -> None:
-        self._handlers.setdefault(event, []).append(handler)
-
-    async def publish(self, event: str, subject: str) -> None:
-        for handler in self._handlers.get(event, []):
-            await handler(subject)
-
-
-async def test_an_event_handler_resets_on_recovery(caplog: pytest.LogCaptureFixture) -> None:
-    event_system_client = EventSystemClient()
+async def test_an_event_handler_resets_on_recovery(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CIRCUIT_BREAKER_EVENTS_URL", redis_server.url)
 
     async def handle_service_recovery(service_name: str) -> None:
         """Handle service recovery events"""
         await circuit_breaker_client.reset_circuit_breaker(service_name)
         logger.info(f"Reset circuit breaker for {service_name} due to service recovery")  # noqa: G004  # the user's
 
+    # Subscribe to service recovery events
     await event_system_client.subscribe("service.recovery", handle_service_recovery)
 
     breaker = get_circuit_breaker("recovering_service", CircuitBreakerConfig(recovery_timeout=3600.0))
@@ -224,10 +227,13 @@ async def test_an_event_handler_resets_on_recovery(caplog: pytest.LogCaptureFixt
     await eventually(is_in_the_fleet("recovering_service", "open"), "the control plane knows")
 
     with caplog.at_level(logging.INFO, logger=__name__):
-        await event_system_client.publish("service.recovery", "recovering_service")
-    assert "Reset circuit breaker for recovering_service due to service recovery" in caplog.text
+        async with EventSystemClient(service="health_monitor") as health_monitor:
+            await health_monitor.publish("service.recovery", {"service_name": "recovering_service"})
+        done = "Reset circuit breaker for recovering_service due to service recovery"
+        await eventually(is_logged(caplog, done), "the handler has run")
     await eventually(is_in_the_fleet("recovering_service", "closed"), "it is reset")
     assert await breaker.call(successful_function) == "well"
+    await event_system_client.close()
     await circuit_breaker_client.close()
 
 

@@ -332,6 +332,15 @@ def test_a_server_that_ends_leaves_no_name_behind_unless_it_leaves_work(redis: R
     assert [each["name"] for each in names] == [b"busy"]
 
 
+def test_a_stream_that_others_fill_is_bounded_all_the_same(redis: Redis, consumer: Consumer, settings: Any) -> None:
+    settings.CIRCUIT_BREAKER_EVENTS_LENGTH = 100
+    for _ in range(500):
+        put(redis, {"event_type": "order.filled"})
+    consumer.step(redis)
+    length: Any = redis.xlen(STREAM)
+    assert 100 <= length < 300
+
+
 def test_the_stream_of_the_dead_is_bounded(redis: Redis, consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("breakers.events.consumer.DEAD_LENGTH", 100)
     for _ in range(500):
