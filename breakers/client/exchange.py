@@ -60,11 +60,11 @@ async def fetch(
     began = clock()
     entry: Gate | Permit | None = machine.gate or acquire(breaker)
     while entry is not None:
-        if stream:
-            deadline = arm(breaker.config.timeout)  # up to the headers; aiohttp's own timer goes on to the body's end
-        else:
-            options["timeout"] = bounded(limits, breaker.config.timeout)  # kept by aiohttp's own timer, for nothing
         try:
+            if stream:
+                deadline = arm(breaker.config.timeout)  # up to the headers; aiohttp's timer goes on to the body's end
+            else:
+                options["timeout"] = bounded(limits, breaker.config.timeout)  # kept by aiohttp's own timer, for nothing
             ended = response = await session.request(method, url, raise_for_status=False, **options)
             if not stream:
                 await response.read()

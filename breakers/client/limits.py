@@ -8,19 +8,24 @@ from time import monotonic
 from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout
+from aiohttp.helpers import sentinel
 
 
 def total_of(session: ClientSession, options: Mapping[str, Any]) -> ClientTimeout:
-    """The limits that the caller set for the whole request, as aiohttp reads them."""
+    """The limits that the caller set for the whole request, as aiohttp reads them. Raises ``TypeError``."""
     given = options.get("timeout", session.timeout)
     if isinstance(given, ClientTimeout):
         return given
-    return ClientTimeout(total=given) if given is None or isinstance(given, int | float) else session.timeout
+    if given is None or isinstance(given, int | float):
+        return ClientTimeout(total=given)
+    if given is sentinel:
+        return session.timeout
+    raise TypeError(f"timeout must be a ClientTimeout or a number of seconds, not {given!r}")
 
 
 def what_remains(limits: ClientTimeout, spent: float) -> ClientTimeout | None:
     """The limits of an attempt that begins ``spent`` seconds after the first; ``None``: the time is up."""
-    if not limits.total:  # None and 0 are no limit
+    if limits.total is None or limits.total <= 0:  # no limit
         return limits
     return _with_total(limits, limits.total - spent, limits.ceil_threshold) if spent < limits.total else None
 
@@ -42,7 +47,7 @@ def bounded(limits: ClientTimeout, most: float | None) -> ClientTimeout:
     known, bound, found = _last
     if known is limits and bound == most:  # one session and one breaker, again and again
         return found
-    found = limits if most is None or (limits.total and limits.total <= most) else _with_total(limits, most, inf)
+    found = limits if most is None or (limits.total is not None and 0 < limits.total <= most) else _with_total(limits, most, inf)
     _last = limits, most, found
     return found
 

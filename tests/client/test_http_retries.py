@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from breakers import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerState, HttpCircuitBreaker, HttpConfig, Override
 from breakers.client.http import HttpCircuitBreakerOpenError
-from breakers.client.limits import total_of, what_remains
+from breakers.client.limits import bounded, total_of, what_remains
 from breakers.client.retries import may_send_again, retry_after, wait_before
 from tests.misbehaving import Server, answers, hangs, resets, resets_mid_body
 from tests.servers import free_port
@@ -270,6 +270,25 @@ async def test_limits_are_read_as_aiohttp_reads_them(session: aiohttp.ClientSess
     assert total_of(session, {"timeout": own}) is own
     assert total_of(session, {"timeout": 7}) == aiohttp.ClientTimeout(total=7)
     assert total_of(session, {"timeout": None}).total is None
+
+
+@pytest.mark.parametrize("nonsense", ["5", object(), aiohttp.ClientTimeout(total="5")])  # type: ignore[arg-type]  # nonsense
+async def test_a_limit_that_cannot_be_is_aiohttps_error(
+    server: Server, session: aiohttp.ClientSession, nonsense: object
+) -> None:
+    http = guard(failure_threshold=1)
+    with pytest.raises(TypeError):
+        await http.get(session, server.url, timeout=nonsense)  # type: ignore[arg-type]  # that is the point
+    metrics = http.get_metrics()
+    assert metrics["requests_total"] == metrics["ignored_total"]  # no evidence, and none in flight
+    assert (await http.get(session, server.url)).status == 200
+
+
+@pytest.mark.parametrize("total", [None, 0, -1])
+def test_a_total_that_aiohttp_takes_for_no_limit_is_none_here_either(total: float | None) -> None:
+    limits = aiohttp.ClientTimeout(total=total)
+    assert what_remains(limits, 1e9) is limits
+    assert bounded(limits, 30).total == 30
 
 
 # -- Retry-After -----------------------------------------------------------------------------------------------------
