@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 
@@ -78,6 +79,24 @@ def acquire_again(breaker: CircuitBreaker) -> Permit | None:
         return breaker.acquire()
     except CircuitBreakerOpenError:
         return None
+
+
+@contextmanager
+def bounded(request: httpx.Request, most: float | None) -> Iterator[None]:
+    """Inside, no single wait of ``request`` but that for a connection of the pool is longer than ``most`` seconds."""
+    if most is None:
+        yield
+        return
+    given = request.extensions.get("timeout", {})
+    # one mapping, changed in place: httpx looks into it before each wait, and the body's are the caller's again
+    limits = request.extensions["timeout"] = dict(given)
+    for wait in ("connect", "write", "read"):
+        limits[wait] = most if given.get(wait) is None else min(most, given[wait])
+    try:
+        yield
+    finally:
+        limits.clear()
+        limits.update(given)
 
 
 def settle_error(breaker: CircuitBreaker, permit: Permit, error: BaseException) -> None:

@@ -27,6 +27,7 @@ from breakers.client.httpx_attempts import (
     Naming,
     acquire,
     acquire_again,
+    bounded,
     may_follow,
     settle_error,
     settle_failed,
@@ -50,8 +51,9 @@ class CircuitBreakerTransport(httpx.BaseTransport):
 
     ``name`` names one breaker of the registry, or is a function that names it by the request; without it each host and
     port has its own: the registry keeps at most ``max_breakers``, each until ``idle_after`` seconds after its last use.
-    The breaker's ``timeout`` is not kept here: set httpx's. Raises what httpx raises, and
-    :class:`HttpxCircuitBreakerOpenError`.
+    A plain function cannot be stopped from outside, so the breaker's ``timeout`` bounds each wait of httpx by itself up
+    to the headers: to connect, to write, to read. Who sends a byte now and then can take longer. Raises what httpx
+    raises, and :class:`HttpxCircuitBreakerOpenError`.
     """
 
     def __init__(
@@ -91,7 +93,8 @@ class CircuitBreakerTransport(httpx.BaseTransport):
 
     def _attempt(self, breaker: CircuitBreaker, permit: Permit, http: HttpConfig, request: httpx.Request) -> Ended:
         try:
-            response = self._transport.handle_request(request)
+            with bounded(request, breaker.config.timeout):
+                response = self._transport.handle_request(request)
         except BaseException as error:
             settle_error(breaker, permit, error)
             if isinstance(error, TRANSIENT):

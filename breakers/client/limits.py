@@ -47,7 +47,11 @@ def bounded(limits: ClientTimeout, most: float | None) -> ClientTimeout:
     known, bound, found = _last
     if known is limits and bound == most:  # one session and one breaker, again and again
         return found
-    found = limits if most is None or (limits.total is not None and 0 < limits.total <= most) else _with_total(limits, most, inf)
+    found = (
+        limits
+        if most is None or (limits.total is not None and 0 < limits.total <= most)
+        else _with_total(limits, most, inf)
+    )
     _last = limits, most, found
     return found
 

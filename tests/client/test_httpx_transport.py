@@ -229,6 +229,35 @@ async def test_the_breakers_own_limit_covers_the_headers(server: Server) -> None
     assert made.counted() == (0, 1, 0, 0)
 
 
+async def test_in_plain_functions_it_bounds_each_of_httpxs_waits_up_to_the_headers(server: Server) -> None:
+    made = Guarded("sync", NO_RETRIES, CircuitBreakerConfig(timeout=0.1))
+    server.script(hangs)
+    with pytest.raises(httpx.ReadTimeout):
+        await made.ask("GET", server.url, limit=None)
+    assert made.counted() == (0, 1, 0, 0)
+    assert made.breaker.get_metrics()["timeouts_total"] == 1
+
+    async def pauses_mid_body(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "2"})
+        await response.prepare(request)
+        await response.write(b"a")
+        await asyncio.sleep(0.3)  # longer than the breaker's limit
+        await response.write(b"b")
+        return response
+
+    server.script(pauses_mid_body)
+    assert (await made.ask("GET", server.url, limit=None)).content == b"ab"
+    assert made.counted() == (1, 1, 0, 0)
+
+
+async def test_in_plain_functions_a_shorter_limit_of_the_callers_stays(server: Server) -> None:
+    made = Guarded("sync", NO_RETRIES, CircuitBreakerConfig(timeout=30.0))
+    server.script(hangs)
+    with pytest.raises(httpx.ReadTimeout):
+        await made.ask("GET", server.url, limit=0.1)
+    assert made.counted() == (0, 1, 0, 0)
+
+
 async def test_a_stream_counts_when_its_body_ends_or_is_let_go(server: Server) -> None:
     made = Guarded("async", NO_RETRIES)
     server.script(answers(200, b"x" * 100_000))
