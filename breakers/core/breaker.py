@@ -205,7 +205,7 @@ class CircuitBreaker(Orderly):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         guard = guards.pop(self, True)
-        if guard is not None:
+        if guard is not None and not guard[2].settled:  # a task with a copy of this context may have ended the body
             self._end(guard[2], guard[3], error)
 
     # -- permits -----------------------------------------------------------------------------------------------------

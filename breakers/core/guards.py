@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Union
 
-from .deadlines import Deadline
+from .deadlines import Deadline, current_task
 from .states import Permit
 
 if TYPE_CHECKING:
@@ -28,14 +28,30 @@ def push(breaker: CircuitBreaker, asynchronous: bool, permit: Permit, deadline: 
 
 
 def pop(breaker: CircuitBreaker, asynchronous: bool) -> Guard | None:
-    """The newest body of ``breaker`` in this context; bodies may end in another order than they began."""
-    guard, inside = _innermost.get(), []
-    while guard is not None and not (guard[0] is breaker and guard[1] is asynchronous):
+    """The newest body of ``breaker`` in this context; bodies may end in another order than they began.
+
+    Of those with a deadline the running task's own comes first: tasks may share a context.
+    """
+    innermost = guard = _innermost.get()
+    found: Guard | None = None
+    while guard is not None:
+        if guard[0] is breaker and guard[1] is asynchronous:
+            found = found or guard
+            if guard[3] is None or current_task(guard[3].queue.loop) is guard[3].task:
+                found = guard
+                break
+        guard = guard[4]
+    if found is not None:
+        _innermost.set(_without(found, innermost))
+    return found
+
+
+def _without(left: Guard, guard: Guard | None) -> Guard | None:
+    inside = []
+    while guard is not None and guard is not left:
         inside.append(guard)
         guard = guard[4]
-    if guard is not None:
-        around = guard[4]
-        for kept in reversed(inside):
-            around = (*kept[:4], around)
-        _innermost.set(around)
-    return guard
+    around = left[4]
+    for kept in reversed(inside):
+        around = (*kept[:4], around)
+    return around

@@ -136,6 +136,39 @@ async def test_a_task_begun_inside_a_body_has_its_own(make, clock) -> None:
     assert counts(breaker) == (1, 1, 0)
 
 
+async def test_tasks_that_share_a_context_each_keep_their_own_limit(make) -> None:
+    breaker, done = make(timeout=0.05), asyncio.Event()
+    shared = contextvars.copy_context()
+
+    async def work(until: asyncio.Event) -> None:
+        async with breaker:
+            await until.wait()
+
+    first = asyncio.create_task(work(done), context=shared)
+    second = asyncio.create_task(work(asyncio.Event()), context=shared)
+    await asyncio.sleep(0)
+    done.set()
+    await first
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(second, 30.0)
+    assert counts(breaker) == (1, 1, 0)
+
+
+async def test_a_body_that_another_task_ends_in_a_copy_of_its_context_is_found(make) -> None:
+    """As the event loop does with an async generator that nobody holds any more."""
+    breaker = make(timeout=30.0)
+    await breaker.__aenter__()
+    await asyncio.create_task(breaker.__aexit__(None, None, None))
+    assert counts(breaker) == (1, 0, 0)
+    task = asyncio.current_task()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    await breaker.__aexit__(None, None, None)  # it is settled already, and has struck nobody
+    assert (task.cancelling(), counts(breaker)) == (1, (1, 0, 0))
+    task.uncancel()
+
+
 async def test_a_probe_slot_is_given_back_by_the_task_that_holds_it(make, calls, clock) -> None:
     breaker = make(failure_threshold=1, success_threshold=5)
     calls.fail(breaker)
