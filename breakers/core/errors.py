@@ -45,6 +45,7 @@ class CircuitBreakerOpenError(CircuitBreakerError):
 
     @property
     def name(self) -> str:
+        """The breaker's."""
         return self.args[0]  # type: ignore[no-any-return]  # args is a tuple of anything
 
     @property
@@ -54,6 +55,7 @@ class CircuitBreakerOpenError(CircuitBreakerError):
 
     @property
     def reason(self) -> str | None:
+        """Why the breaker is as it is: that of its last transition, or ``forced_open``."""
         return self.args[2]  # type: ignore[no-any-return]  # see name
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TypeVar
 
 from .kinds import STOPS_THE_PROGRAM, is_coroutine_function
 from .log import log
@@ -13,8 +12,6 @@ from .states import Outcome
 
 ErrorFilter = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 """Exception classes, or a predicate."""
-
-F = TypeVar("F", bound=Callable[..., object])
 
 # somebody stopped the call; says nothing of the dependency
 _STOPPED = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
@@ -33,7 +30,8 @@ class Judgement:
         self.record = _checked("record", record)
         if failure_if is not None and not callable(failure_if):
             raise TypeError(f"failure_if must be callable or None, not {failure_if!r}")
-        self.failure_if = None if failure_if is None else _plain("failure_if", failure_if)
+        _refuse_awaiting("failure_if", failure_if)
+        self.failure_if = failure_if
         self.plain = self.ignore == () and self.record == (Exception,)
         """The defaults, which most breakers have: every ``Exception`` is a failure."""
 
@@ -79,11 +77,11 @@ def _checked(which: str, accepted: ErrorFilter) -> ErrorFilter:
         if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in classes):
             return accepted
     elif callable(accepted):
-        return _plain(which, accepted)
+        _refuse_awaiting(which, accepted)
+        return accepted
     raise TypeError(f"{which} must be exception classes or a predicate, not {accepted!r}")
 
 
-def _plain(which: str, predicate: F) -> F:
+def _refuse_awaiting(which: str, predicate: object) -> None:
     if is_coroutine_function(predicate):
-        raise TypeError(f"{which} must be a plain function: nothing is awaited to judge a call, not {predicate!r}")
-    return predicate
+        raise TypeError(f"{which} must be a plain function, not {predicate!r}: nothing is awaited to judge a call")

@@ -96,6 +96,7 @@ class Orderly(Stepping):
 
     @property
     def code_http_config(self) -> HttpConfig | None:
+        """What code gave last; in force unless the fleet has given another."""
         return self._code_http
 
     def set_http(self, http: HttpConfig) -> None:

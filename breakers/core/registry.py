@@ -75,9 +75,11 @@ class CircuitBreakerRegistry:
         )
 
     def get(self, name: str) -> CircuitBreaker | None:
+        """The breaker of this name; ``None`` if there is none. Makes none."""
         return self._breakers.get(name)
 
     def all(self) -> list[CircuitBreaker]:
+        """Every breaker at this moment, in the order in which they were made."""
         return list(self._breakers.values())
 
     def reset_all(self) -> int:

@@ -69,6 +69,7 @@ class Stepping:
         return self._machine.state
 
     def get_state(self) -> CircuitBreakerState:
+        """The same as :attr:`state`."""
         return self.state
 
     def get_metrics(self) -> dict[str, Any]:
