@@ -20,6 +20,19 @@ from breakers.testing import FakeClock
 
 CLOSED, OPEN, HALF_OPEN = CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN, CircuitBreakerState.HALF_OPEN
 
+TRIPPED, CLOSING = {(CLOSED, OPEN)}, {(OPEN, CLOSED), (HALF_OPEN, CLOSED)}
+LEGAL = {
+    Reason.CONSECUTIVE_FAILURES: TRIPPED,
+    Reason.FAILURE_RATE: TRIPPED,
+    Reason.SLOW_CALL_RATE: TRIPPED,
+    Reason.RECOVERY_TIMEOUT: {(OPEN, HALF_OPEN)},
+    Reason.PROBE_FAILED: {(HALF_OPEN, OPEN)},
+    Reason.PROBE_SLOW: {(HALF_OPEN, OPEN)},
+    Reason.PROBES_SUCCEEDED: {(HALF_OPEN, CLOSED)},
+    Reason.RESET: CLOSING,
+    Reason.OVERRIDE_LIFTED: CLOSING,
+}
+
 # quarters of a second are exact in binary: the model may add and subtract as it likes
 seconds = st.integers(1, 80).map(lambda quarters: quarters / 4)
 rates = st.none() | st.sampled_from([0.01, 0.25, 0.5, 1.0])
@@ -212,6 +225,7 @@ class MachineLaws(RuleBasedStateMachine):
         self.breaker = CircuitBreaker(config, clock=self.clock)
         self.model = Model(config)
         self.given: list[Permit] = []
+        self.asked = 0
         self.heard: list[Transition] = []
         self.breaker.on_transition(self.heard.append)
 
@@ -219,13 +233,27 @@ class MachineLaws(RuleBasedStateMachine):
     def acquire(self) -> int:
         """A permit's number, or -1 for a rejection."""
         number = len(self.given)
+        self.asked += 1
         if self.model.acquire(number, self.clock.now):
             self.given.append(self.breaker.acquire())
+            self.a_probe_is_one_of_few(self.given[number])
             return number
         with pytest.raises(CircuitBreakerOpenError) as caught:
             self.breaker.acquire()
         assert (caught.value.retry_after is None) == (self.model.override() is Override.FORCED_OPEN)
         return -1
+
+    def a_probe_is_one_of_few(self, permit: Permit) -> None:
+        """Read off the permits themselves, without the model."""
+        seen, now = self.breaker.snapshot(), self.clock.now
+        lease = seen.config.recovery_timeout if seen.config.timeout is None else seen.config.timeout
+        probing = [p for p in self.given if p.probe and not p.settled and p.epoch == seen.epoch]
+        if permit.probe:
+            assert seen.state is HALF_OPEN
+            assert len([p for p in probing if now < p.started_at + lease]) <= seen.config.half_open_max_calls
+        elif seen.state is not CLOSED:
+            assert permit.shadow
+            assert seen.override is Override.FORCED_CLOSED
 
     @rule(number=permits, outcome=st.sampled_from(Outcome), timed_out=st.booleans())
     def settle(self, number: int, outcome: Outcome, timed_out: bool) -> None:
@@ -247,6 +275,7 @@ class MachineLaws(RuleBasedStateMachine):
             number = len(self.given)
             self.given.append(Permit(-1, 0.0))  # numbers are given once
             self.given[number].settled = True
+            self.asked += 1
             admitted = self.model.acquire(number, self.clock.now)
             with suppress(ConnectionError, CircuitBreakerOpenError):
                 self.breaker.call_sync(work)
@@ -350,6 +379,12 @@ class MachineLaws(RuleBasedStateMachine):
         assert seen.retry_after == expected
 
     @invariant()
+    def every_call_is_counted_once_when_it_ends(self) -> None:
+        if hasattr(self, "breaker"):
+            in_flight = sum(not permit.settled for permit in self.given)
+            assert self.breaker.snapshot().counts.requests == self.asked - in_flight
+
+    @invariant()
     def transitions_are_legal_and_chained(self) -> None:
         if not hasattr(self, "breaker"):
             return
@@ -358,7 +393,7 @@ class MachineLaws(RuleBasedStateMachine):
         assert all(
             later.from_state is earlier.to_state for earlier, later in zip(self.heard, self.heard[1:], strict=False)
         )
-        assert all((t.from_state, t.to_state) != (CLOSED, HALF_OPEN) for t in self.heard)
+        assert all((t.from_state, t.to_state) in LEGAL[t.reason] for t in self.heard)
 
     def teardown(self) -> None:
         """Never stuck: one patient caller gets through, whatever has happened."""
