@@ -126,6 +126,12 @@ def guarded(guard: Any) -> Block:
     return block
 
 
+async def asyncio_timeout(times: int) -> None:
+    for _ in range(times):
+        async with asyncio.timeout(30.0):
+            await answer()
+
+
 def breaker(**options: Any) -> CircuitBreaker:
     return CircuitBreaker(CircuitBreakerConfig(**{"timeout": None, **options}))
 
@@ -155,12 +161,13 @@ def ours() -> dict[str, Block]:
         "failing call": caught_passed(ConnectionError, breaker(failure_threshold=BIG).call, fail),
         "call_sync": passed_sync(breaker().call_sync),
         "async with, no timeout": guarded(breaker()),
+        "async with, 30 s timeout": guarded(CircuitBreaker()),
     }
 
 
 def peers() -> dict[str, Block]:
     """The installed ones; each set up like ours, with what it can do."""
-    ways: dict[str, Block] = {"bare await": awaited(answer)}
+    ways: dict[str, Block] = {"bare await": awaited(answer), "asyncio.timeout by itself": asyncio_timeout}
     for add in (_circuitbreaker, _interlock, _purgatory, _aiobreaker, _pybreaker, _fluxgate):
         ways |= add()
     return ways

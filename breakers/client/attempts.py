@@ -54,7 +54,7 @@ def arm(limit: float | None) -> Deadline | None:
     if limit is None:
         return None
     loop = asyncio.get_running_loop()
-    return Deadline(queue_for(loop, limit, monotonic), current_task(loop) or no_task())
+    return Deadline(queue_for(loop, limit, monotonic), current_task(loop) or no_task(), loop.time())
 
 
 def disarm(deadline: Deadline | None) -> bool:

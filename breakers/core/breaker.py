@@ -10,12 +10,12 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from . import guards
 from .config import CircuitBreakerConfig
 from .counts import Counts
 from .deadlines import Deadline, current_task, no_task, queue_for
 from .errors import CircuitBreakerOpenError
 from .gate import Gate
+from .guards import innermost, pop
 from .judgement import ErrorFilter, Judgement
 from .machine import OPEN, Rejection
 from .orders import Orderly, checked
@@ -186,26 +186,40 @@ class CircuitBreaker(Orderly):
         return decorate
 
     def __enter__(self) -> CircuitBreaker:
-        guards.push(self, False, self.acquire(), None)
+        gate = self._machine.gate
+        permit = self.acquire() if gate is None else Permit(gate.epoch, self._clock())
+        innermost.set((self, False, permit, None, innermost.get()))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        guard = guards.pop(self, False)
-        if guard is not None:
+        guard = pop(self, False)
+        if guard is None:
+            return
+        if error is None:
+            self.settle(guard[2], SUCCESS)
+        else:
             self._end(guard[2], None, error)
 
     async def __aenter__(self) -> CircuitBreaker:
-        permit, deadline = self._acquire_limited()
-        guards.push(self, True, permit, deadline)
+        gate = self._machine.gate
+        if gate is None or gate.timeout is not None:
+            permit, deadline = self._acquire_limited()
+        else:
+            permit, deadline = Permit(gate.epoch, self._clock()), None
+        innermost.set((self, True, permit, deadline, innermost.get()))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        guard = guards.pop(self, True)
-        if guard is not None and not guard[2].settled:  # a task with a copy of this context may have ended the body
+        guard = pop(self, True)
+        if guard is None or guard[2].settled:  # a task with a copy of this context may have ended the body
+            return
+        if error is None and guard[3] is None:
+            self.settle(guard[2], SUCCESS)
+        else:
             self._end(guard[2], guard[3], error)
 
     # -- permits -----------------------------------------------------------------------------------------------------
@@ -237,6 +251,12 @@ class CircuitBreaker(Orderly):
         if gate is not None and gate.epoch == permit.epoch and not (permit.settled or timed_out):
             permit.settled = True
             if outcome is SUCCESS:
+                # still one stretch without a call or a loop, see Gate
+                if gate.low < now - permit.started_at <= gate.high:
+                    gate.latency[gate.bucket] += 1
+                    machine.streak = 0
+                    machine.last_success = now
+                    return
                 passed = machine.pass_success(gate, permit.started_at, now)
             else:
                 passed = outcome is FAILURE and machine.pass_failure(gate, permit.started_at, now)
@@ -274,13 +294,18 @@ class CircuitBreaker(Orderly):
 
     def _acquire_limited(self) -> tuple[Permit, Deadline | None]:
         """A permit, with the deadline of the calling task armed where the config has a timeout."""
-        limit = self._machine.config.timeout
+        machine, clock = self._machine, self._clock
+        gate, limit = machine.gate, machine.config.timeout
         if limit is None:
             return self.acquire(), None
-        loop = get_running_loop()
-        task = current_task(loop) or no_task()
+        queue = None if gate is None else gate.queue
+        if queue is None or queue.limit != limit or queue.runner._thread_id != get_ident():
+            queue = queue_for(get_running_loop(), limit, clock)
+            if gate is not None:
+                gate.queue = queue
+        task = current_task(queue.loop) or no_task()
         permit = self.acquire()
-        return permit, Deadline(queue_for(loop, limit, self._clock), task)
+        return permit, Deadline(queue, task, permit.started_at if queue.shared else queue.loop.time())
 
     def _end(
         self,

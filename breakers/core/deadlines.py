@@ -80,13 +80,13 @@ class Deadline:
 
     __slots__ = ("cancelling", "queue", "task")
 
-    def __init__(self, queue: DeadlineQueue, task: Task[Any]) -> None:
-        """Arms the deadline of a call that begins now."""
+    def __init__(self, queue: DeadlineQueue, task: Task[Any], began: float) -> None:
+        """Arms the deadline of a call that began at ``began``, no earlier than any other of the queue."""
         self.queue = queue
         self.task = task
         self.cancelling = task.cancelling()
         """How often the task had been asked to cancel before the call began."""
-        queue.entries[self] = queue.loop.time()
+        queue.entries[self] = began
         if not queue.armed:
             queue.arm()
 

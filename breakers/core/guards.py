@@ -20,11 +20,7 @@ Guard = tuple["CircuitBreaker", bool, Permit, Deadline | None, Union["Guard", No
 because a named one costs more than the rest of entering."""
 
 # one variable for all breakers: contexts keep every variable they have seen alive
-_innermost: ContextVar[Guard | None] = ContextVar("breakers_guards", default=None)
-
-
-def push(breaker: CircuitBreaker, asynchronous: bool, permit: Permit, deadline: Deadline | None) -> None:
-    _innermost.set((breaker, asynchronous, permit, deadline, _innermost.get()))
+innermost: ContextVar[Guard | None] = ContextVar("breakers_guards", default=None)
 
 
 def pop(breaker: CircuitBreaker, asynchronous: bool) -> Guard | None:
@@ -32,7 +28,7 @@ def pop(breaker: CircuitBreaker, asynchronous: bool) -> Guard | None:
 
     Of those with a deadline the running task's own comes first: tasks may share a context.
     """
-    innermost = guard = _innermost.get()
+    newest = guard = innermost.get()
     found: Guard | None = None
     while guard is not None:
         if guard[0] is breaker and guard[1] is asynchronous:
@@ -42,7 +38,7 @@ def pop(breaker: CircuitBreaker, asynchronous: bool) -> Guard | None:
                 break
         guard = guard[4]
     if found is not None:
-        _innermost.set(_without(found, innermost))
+        innermost.set(found[4] if found is newest else _without(found, newest))
     return found
 
 

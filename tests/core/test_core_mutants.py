@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.deadlines import DeadlineQueue, no_task, queue_for
 from breakers.core.errors import CircuitBreakerOpenError, ConfigError
@@ -421,7 +424,30 @@ async def test_a_call_within_a_call_gets_its_arguments(make) -> None:
     assert await breaker.call(outer) == ((1, 2), {"key": 3})
 
 
-@pytest.mark.parametrize("form", ["call", "call_sync", "decorated"])
+async def settled_by(form: str, breaker: CircuitBreaker, act: Callable[[], object]) -> None:
+    """One good call through ``form``."""
+
+    async def awaited() -> None:
+        act()
+
+    if form == "call":
+        await breaker.call(awaited)
+    elif form == "decorated":
+        await breaker(awaited)()
+    elif form == "call_sync":
+        breaker.call_sync(act)
+    elif form == "with":
+        with breaker:
+            act()
+    else:
+        async with breaker:
+            act()
+
+
+FORMS = ["call", "call_sync", "decorated", "with", "async with"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 async def test_a_call_of_a_bucket_learnt_counts_in_full_and_its_lower_bound_is_the_bucket_belows(
     make, clock, form
 ) -> None:
@@ -430,27 +456,26 @@ async def test_a_call_of_a_bucket_learnt_counts_in_full_and_its_lower_bound_is_t
     def take(seconds: float) -> None:
         clock.now = seconds
 
-    async def take_awaited(seconds: float) -> None:
-        clock.now = seconds
-
     for duration in (BOUNDS[61], BOUNDS[61], BOUNDS[61], BOUNDS[60]):
         clock.now = 0.0  # no look in between: that is a step, and makes it forget what it has learnt
-        if form == "call_sync":
-            breaker.call_sync(take, duration)
-        else:
-            await (breaker.call(take_awaited, duration) if form == "call" else breaker(take_awaited)(duration))
+        await settled_by(form, breaker, functools.partial(take, duration))
     clock.now = 0.0
     breaker.call_sync(take, BOUNDS[60])
     assert breaker.snapshot().latency == {60: 2, 61: 3}
 
 
-@pytest.mark.parametrize("form", ["call", "call_sync"])
+@pytest.mark.parametrize("form", FORMS)
 async def test_a_success_of_a_bucket_learnt_is_the_last_and_ends_the_streak(make, calls, clock, form) -> None:
-    breaker = make(failure_threshold=2)
-    for _ in range(4):
-        await breaker.call(asyncio.sleep, 0) if form == "call" else breaker.call_sync(int)
+    breaker = make(failure_threshold=3)
+    for _ in range(3):
+        await settled_by(form, breaker, int)
+    calls.fail(breaker)
+    clock.advance(10.0)
+    await settled_by(form, breaker, int)
+    clock.advance(10.0)
     seen = breaker.snapshot()
-    assert (seen.consecutive_failures, seen.last_success_time is None) == (0, False)
+    assert seen.consecutive_failures == 0
+    assert seen.last_success_time - seen.last_failure_time == pytest.approx(10.0)
 
 
 def test_a_neutral_end_is_no_failure_without_the_lock_either(make, calls) -> None:
