@@ -28,6 +28,7 @@ def fill(rows: int, first: int) -> None:
     from django.utils import timezone
 
     from breakers.models import StateChange
+    from breakers.services import transitions
 
     draw, now = random.Random(7), timezone.now()
     ways = [("closed", "open", "failure_rate"), ("open", "half_open", "recovery_timeout")]
@@ -48,6 +49,7 @@ def fill(rows: int, first: int) -> None:
                 )
             )  # fmt: skip
         StateChange.objects.bulk_create(batch)
+        transitions._count(batch)
 
 
 def people() -> None:

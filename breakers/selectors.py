@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Max, OuterRef, QuerySet, Subquery, Window
+from django.db.models import F, Max, OuterRef, QuerySet, Subquery, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
@@ -31,6 +31,7 @@ from breakers.models import (
     ResetRecord,
     Revision,
     StateChange,
+    TransitionTotal,
 )
 from breakers.problems import NotFound
 
@@ -345,9 +346,8 @@ def newest(within: QuerySet[StateChange], *groups: str) -> QuerySet[StateChange]
 
 
 def transition_totals() -> dict[tuple[str, str, str, str], int]:
-    """(breaker, from, to, reason) to the number of transitions recorded."""
-    keys = ("breaker", "from_state", "to_state", "reason")
-    rows = StateChange.objects.order_by().values_list(*keys).annotate(total=Count("id"))
+    """(breaker, from, to, reason) to the number of transitions ever recorded, the pruned ones too. One query."""
+    rows = TransitionTotal.objects.values_list("breaker", "from_state", "to_state", "reason", "total")
     return {(name, before, after, reason): total for name, before, after, reason, total in rows}
 
 

@@ -2,7 +2,7 @@
 
 from .breaker import BreakerConfig, Revision
 from .events import AppliedEvent, OutgoingEvent
-from .history import ConfigChange, StateChange
+from .history import ConfigChange, StateChange, TransitionTotal
 from .idempotency import KeptAnswer
 from .instances import Departed, Instance
 from .keys import SCOPES, ApiKey
@@ -44,4 +44,5 @@ __all__ = [
     "ResetRecord",
     "Revision",
     "StateChange",
+    "TransitionTotal",
 ]

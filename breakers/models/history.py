@@ -47,6 +47,26 @@ class StateChange(models.Model):
         return f"{self.breaker}: {self.from_state} → {self.to_state}"
 
 
+class TransitionTotal(models.Model):
+    """How often one transition was recorded, of all instances; what is pruned stays counted."""
+
+    breaker = models.CharField(max_length=100)
+    from_state = models.CharField(max_length=10)
+    to_state = models.CharField(max_length=10)
+    reason = models.CharField(max_length=50)
+    total = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=["breaker", "from_state", "to_state", "reason"], name="transitiontotal_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.breaker}: {self.from_state} → {self.to_state}, {self.reason}: {self.total}"
+
+
 class ConfigChange(models.Model):
     """One write of desired state: who, when, why, from, to. Each has a revision of its own."""
 

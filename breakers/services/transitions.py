@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from breakers.core.config import BREAKER_FIELDS
 from breakers.core.wire import TransitionReport
-from breakers.models import Instance, InstanceIdentity, StateChange
+from breakers.models import Instance, InstanceIdentity, StateChange, TransitionTotal
 
 from .instances import instance_row
 from .outbox import tell_transitions
@@ -20,6 +21,11 @@ from .texts import storable
 
 Batch = Sequence[tuple[InstanceIdentity, TransitionReport]]
 _PRUNED_AT_ONCE = 5000
+_TOTALS = TransitionTotal._meta.db_table
+_COUNT = f"""
+    INSERT INTO "{_TOTALS}" (breaker, from_state, to_state, reason, total) VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (breaker, from_state, to_state, reason) DO UPDATE SET total = "{_TOTALS}".total + excluded.total
+"""  # noqa: S608  # our own table; the ORM's upsert cannot add
 _CHUNK = 400  # parameters in one IN: SQLite's limit is 999
 
 
@@ -35,7 +41,16 @@ def transitions_record(*, batch: Batch) -> list[StateChange]:
     recorded = _recorded(rows)
     new = StateChange.objects.bulk_create([row for key, row in rows.items() if key not in recorded])
     tell_transitions(new)
+    _count(new)  # last: others wait for these rows until this commits
     return new
+
+
+def _count(new: Iterable[StateChange]) -> None:
+    """In the order of the key: two servers that count the same wait for each other, and never in a circle."""
+    counts = Counter((row.breaker, row.from_state, row.to_state, row.reason) for row in new)
+    if counts:
+        with connection.cursor() as cursor:
+            cursor.executemany(_COUNT, [(*key, total) for key, total in sorted(counts.items())])
 
 
 def _lock_instances(identities: dict[UUID, InstanceIdentity], now: datetime) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
+from django.apps import apps
+from django.db import connection
 from django.utils import timezone
 
 from breakers import selectors, services
 from breakers.core.states import CircuitBreakerState
 from breakers.core.wire import TransitionReport
-from breakers.models import Instance, InstanceIdentity, InstanceRecord, StateChange
+from breakers.models import Instance, InstanceIdentity, InstanceRecord, StateChange, TransitionTotal
 
 pytestmark = pytest.mark.django_db
 CLOSED, OPEN, HALF_OPEN = CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN, CircuitBreakerState.HALF_OPEN
@@ -165,6 +169,30 @@ def test_transition_totals_count_by_breaker_way_and_reason(identity: Identity, r
         ("data_service", "open", "half_open", "consecutive_failures"): 2,
         ("data_service", "half_open", "open", "consecutive_failures"): 1,
     }
+
+
+def test_totals_keep_what_was_pruned_and_count_a_repeated_report_once(identity: Identity, transition: Report):
+    one = identity()
+    twice = [(one, transition(1)), (one, transition(2, "open>half_open", at=10))]
+    for batch in (twice, twice[:1], twice):
+        services.transitions_record(batch=batch)
+    before = selectors.transition_totals()
+    assert sum(before.values()) == 2
+    assert services.history_prune(before=timezone.now()) == 1
+    assert selectors.transition_totals() == before
+
+
+def test_the_history_of_before_is_counted_when_the_table_is_made(identity: Identity, record):
+    one, two = identity(), identity()
+    for instance in (one, two, two):
+        record(instance, "closed>open")
+    record(one, "open>half_open", name="other")
+    counted = selectors.transition_totals()
+    TransitionTotal.objects.all().delete()
+    migration = import_module("breakers.migrations.0010_transition_totals")
+    migration.count_what_stands(apps, SimpleNamespace(connection=connection))
+    assert selectors.transition_totals() == counted
+    assert sum(counted.values()) == 4
 
 
 # --- since ------------------------------------------------------------------------------------------------------
