@@ -266,6 +266,16 @@ def test_wrong_keys_are_slowed_down_and_a_right_one_from_elsewhere_is_not(key, d
     assert right.get("/alerts", REMOTE_ADDR="10.9.9.9").status_code == 200
 
 
+@pytest.mark.parametrize("address", ["/alerts", "/circuit-breakers"])
+def test_a_key_that_was_right_is_not_made_to_wait_for_the_wrong_ones_of_its_neighbours(key, address):
+    wrong, right = APIClient(), APIClient()
+    wrong.credentials(HTTP_AUTHORIZATION="Bearer tpcb_wrong")
+    right.credentials(HTTP_AUTHORIZATION=f"Bearer {key('read')}")
+    assert right.get(address).status_code == 200
+    assert 429 in {wrong.get(address).status_code for _ in range(200)}
+    assert right.get(address).status_code == 200
+
+
 # --- settings ---------------------------------------------------------------------------------------------------
 
 DOCUMENTED = {
