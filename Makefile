@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install -
 PYTHON ?= python3.11 python3.12 python3.13 python3 python
 CAN := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: help run test check bench docs requirements mutants
+.PHONY: help run test check bench docs pictures requirements mutants
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make bench   every benchmark, as ratios"
 	@echo "make docs    the pages as a site, with the reference of the library"
+	@echo "make pictures   photographs the pages anew for the README and the docs; needs Chromium"
 	@echo "make requirements   pins what pyproject.toml asks for"
 	@echo "make mutants   whether a changed core turns a test red; half an hour; MUTANTS='breakers.core.windows.*' asks for one module"
 
@@ -39,6 +40,9 @@ requirements: $(VENV)/dev.stamp
 	$(BIN)/uv pip compile pyproject.toml --extra django $$options -o requirements.txt >/dev/null && \
 	$(BIN)/uv pip compile pyproject.toml --extra django --group dev -c requirements.txt $$options \
 	  -o requirements-dev.txt >/dev/null
+
+pictures: $(VENV)/dev.stamp
+	@$(BIN)/python docs/pictures/remake.py
 
 bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m benchmarks

@@ -22,6 +22,7 @@ from breakers.fleet import fleet
 from breakers.problems import AlreadyExists
 
 from . import changes, detail, forcing, shapes
+from .alarms import folded
 from .cells import BLANK, cells
 from .filters import Filter
 from .lanes import swimlane
@@ -127,10 +128,12 @@ def breaker(request: HttpRequest, name: str) -> HttpResponse:
 @require_safe
 @readable
 def alerts(request: HttpRequest) -> HttpResponse:
-    """What is firing now, errors first."""
-    now = timezone.now()
-    found = [{**alert, "age": duration(elapsed(alert["since"], now))} for alert in firing.alerts()]
-    return show(request, "dashboard/alerts.html", "alerts", "Alerts", alerts=found)
+    """What is firing now, errors first; what one lost instance does to all its breakers is one line."""
+    now, found = timezone.now(), firing.alerts()
+    lines = [
+        {**alert, "age": duration(elapsed(alert["since"], now)), "others": others} for alert, others in folded(found)
+    ]
+    return show(request, "dashboard/alerts.html", "alerts", "Alerts", alerts=lines, firing=len(found))
 
 
 @require_safe

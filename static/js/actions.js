@@ -5,7 +5,6 @@ import { count, limit, percent, plural } from "./words.js";
 
 const PATIENCE = 60000; // a reset lives this long
 const ASKS_BACK = [400, 409];
-const fieldsOf = (form) => Object.fromEntries(new FormData(form));
 
 async function send(url, fields) {
   const body = new FormData(byId("act"));
@@ -40,7 +39,7 @@ function ask(dialog, url, fields, words = {}) {
       if (event.submitter?.value === "cancel") return;
       event.preventDefault();
       pending(go, true);
-      const answer = await send(url, { ...fieldsOf(form), ...fields });
+      const answer = await send(url, { ...Object.fromEntries(new FormData(form)), ...fields });
       pending(go, false);
       say(problem, answer.message);
       confirm?.toggleAttribute("hidden", !answer.confirm);

@@ -102,12 +102,12 @@ export class Feed {
     if (message.type === "snapshot") {
       this.synced = true;
       this.polled = this.attempts = 0;
-      this.on.snapshot(message);
+      this.on.snapshot?.(message);
       this.on.moved();
     } else if (this.synced && message.type === "update") {
-      this.on.update(message);
+      this.on.update?.(message);
     } else if (message.type === "event") {
-      this.on.event(message);
+      this.on.event?.(message);
     }
   }
 
@@ -130,7 +130,7 @@ export class Feed {
       const { breakers, summary } = await answer.json();
       this.polled = now();
       this.serverTime = this.polled - (Number.isFinite(this.offset) ? this.offset : 0);
-      this.on.snapshot({ rows: breakers, summary });
+      this.on.snapshot?.({ rows: breakers, summary });
     } catch {
       // the state says so
     } finally {

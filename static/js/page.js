@@ -37,7 +37,7 @@ export function announce(text) {
   say(byId("announcer"), text);
 }
 
-export const keysOn = () => localStorage.getItem("keys") !== "off";
+const keysOn = () => localStorage.getItem("keys") !== "off";
 
 function theme() {
   const root = document.documentElement;
@@ -109,8 +109,7 @@ function showLink(feed) {
 
 /** Wires the page; `hear` as Feed's `on`, and tick, each second. */
 export function start(hear = {}) {
-  const nothing = () => {};
-  const feed = new Feed(document.body.dataset.feed, { snapshot: nothing, update: nothing, event: nothing, ...hear, moved: () => showLink(feed) });
+  const feed = new Feed(document.body.dataset.feed, { ...hear, moved: () => showLink(feed) });
   feed.open();
   showLink(feed);
   on(byId("banner-button"), "click", () => (feed.state === "signed_out" ? location.reload() : feed.reconnect()));

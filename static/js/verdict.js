@@ -40,9 +40,12 @@ function rank(row) {
   return [KINDS.indexOf(kindOf(row)), trouble && all ? -some / all : 0, trouble ? -row.rates.rejected : 0];
 }
 
+const ranks = new WeakMap(); // a row that changes is another row
+const rankOf = (row) => ranks.get(row) ?? ranks.set(row, rank(row)).get(row);
+
 export function worstFirst(rows) {
   return [...rows]
-    .map((row) => [rank(row), row])
+    .map((row) => [rankOf(row), row])
     .sort(([a, x], [b, y]) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2] || (x.name < y.name ? -1 : 1))
     .map(([, row]) => row);
 }
@@ -57,6 +60,7 @@ const groupsOf = (row) => (row.group ? [row.group] : row.services.length ? row.s
 
 export function matches(row, filter) {
   if (filter.group && !groupsOf(row).includes(filter.group)) return false;
+  if (!filter.search) return true;
   const text = [row.name, row.group, ...row.services].join(" ").toLowerCase();
   return text.includes(filter.search.toLowerCase());
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -393,3 +393,21 @@ def test_one_answer_is_everybodys_for_a_moment(fleet_of_two: Any) -> None:
     assert shared.text() == first
     now = 100.5
     assert "INC-7" in shared.text()
+
+
+def test_one_silent_instance_of_many_breakers_is_one_alert_to_read(
+    ground: None, breaker: Callable[..., None], instance: Callable[..., Any], look: Callable[[str], str]
+) -> None:
+    linked = instance("payments")
+    for number in range(6):
+        breaker(f"b{number}")
+    fleet.synchronise()
+    for number in range(6):
+        linked.tell(f"b{number}")
+    linked.tell("b0", "open")
+    fleet.tick(timezone.now() + timedelta(seconds=20))
+    page = look("/alerts")
+    assert page.count("1 of 1 instances silent") == 1
+    assert "and 5 more: b1, b2, b3, …" in " ".join(page.split())
+    assert "Open when last heard of" in page
+    assert "7 firing" in page
