@@ -136,7 +136,9 @@ def test_a_service_is_type_checked_against_the_wheel(service: Path, tmp_path: Pa
     assert found == "Found 1 error in 1 file (checked 1 source file)"
 
 
-@pytest.mark.parametrize(("extra", "brings"), [("django", "django"), ("httpx", "httpx"), ("events", "redis")])
+@pytest.mark.parametrize(
+    ("extra", "brings"), [("django", "django"), ("httpx", "httpx"), ("events", "redis"), ("otel", "opentelemetry-api")]
+)
 def test_each_extra_names_what_it_brings(wheel: Path, extra: str, brings: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
         metadata = archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))).decode()

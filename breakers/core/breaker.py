@@ -17,6 +17,7 @@ from .errors import CircuitBreakerOpenError
 from .gate import Gate
 from .guards import innermost, pop
 from .judgement import ErrorFilter, Judgement
+from .listeners import Listeners
 from .machine import OPEN, Rejection
 from .orders import Orderly, checked
 from .snapshot import BreakerSnapshot
@@ -33,6 +34,33 @@ F = TypeVar("F", bound=Callable[..., Any])
 # without __init__, see there
 _new_error: Callable[..., CircuitBreakerOpenError] = CircuitBreakerOpenError.__new__
 SUCCESS, FAILURE = Outcome.SUCCESS, Outcome.FAILURE
+
+
+_watchers: Listeners[CircuitBreakerOpenError] = Listeners()
+
+
+def on_rejection(listener: Callable[[CircuitBreakerOpenError], object]) -> Callable[[], None]:
+    """``listener(error)`` hears of each rejection of every breaker, where it happens; returns what ends this.
+
+    While somebody listens, something else makes the errors: where nobody does, no call pays for it.
+    """
+    global _new_error
+    end = _watchers.subscribe(listener)
+    _new_error = _make_and_tell
+
+    def unsubscribe() -> None:
+        global _new_error
+        end()
+        if not _watchers:
+            _new_error = CircuitBreakerOpenError.__new__
+
+    return unsubscribe
+
+
+def _make_and_tell(kind: type[CircuitBreakerOpenError], name: str, *facts: object) -> CircuitBreakerOpenError:
+    error = CircuitBreakerOpenError.__new__(kind, name, *facts)
+    _watchers.tell(name, error)
+    return error
 
 
 class CircuitBreaker(Orderly):
@@ -237,7 +265,7 @@ class CircuitBreaker(Orderly):
             raise _new_error(CircuitBreakerOpenError, self.name, OPEN, machine.reason, wall - now)
         answer = self._step(now, machine.acquire, now)
         if isinstance(answer, Rejection):
-            raise CircuitBreakerOpenError(self.name, *answer)
+            raise _new_error(CircuitBreakerOpenError, self.name, *answer)
         return answer
 
     def settle(

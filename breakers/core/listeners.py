@@ -22,6 +22,10 @@ class Listeners(Generic[P]):
         # a cell each: the same function may subscribe twice, and ends one subscription at a time
         self._cells: tuple[list[Callable[P, object]], ...] = ()
 
+    def __bool__(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._cells)
+
     def subscribe(self, listener: Callable[P, object]) -> Callable[[], None]:
         """Returns the function that ends the subscription."""
         if not callable(listener) or is_coroutine_function(listener):

@@ -44,6 +44,7 @@ ERRORS = (
     "AccessDeniedError", "AlreadyExistsError", "InvalidRequestError", "NotFoundError", "ServiceUnreachableError",
     "VersionConflictError",
 )  # fmt: skip
+TELEMETRY = ("instrument", "uninstrument")
 TRANSPORTS = ("AsyncCircuitBreakerTransport", "CircuitBreakerTransport")
 
 ROOTED = ("CHANGELOG", "CONTRIBUTING")
@@ -103,6 +104,7 @@ def _reference() -> str:
     ]
     parts += ["## Errors of the control plane", *(_entry("breakers.client.errors", name) for name in ERRORS)]
     parts += ["## breakers.client.metrics", _entry("breakers.client.metrics", "register")]
+    parts += ["## breakers.client.telemetry", *(_entry("breakers.client.telemetry", name) for name in TELEMETRY)]
     parts += [
         "## breakers.client.events",
         *(_entry("breakers.client.events", name) for name in ("EventSystemClient", "EventSystemError")),
