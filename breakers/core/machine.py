@@ -88,7 +88,7 @@ class Machine:
         """As the gate, for rejections: until when OPEN rejects whatever comes."""
         self.open_gate: Gate | None
         self.open_wall: float | None
-        self._rebuild()
+        self.rebuild()
         self.reopen()
 
     # -- the lock-free ways ------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ class Machine:
         """A locked step ends."""
         self.gate, self.wall = self.open_gate, self.open_wall
 
-    def _rebuild(self) -> None:
+    def rebuild(self) -> None:
         """State, epoch, override or config have changed."""
         self.revision += 1
         free = LOCK_FREE and self.override is None
@@ -364,7 +364,7 @@ class Machine:
         was_open = before is not None and before.override is FORCED_OPEN
         if was_open and held is before and not self.forced_open:
             self.reset(now, Reason.OVERRIDE_LIFTED)
-        self._rebuild()
+        self.rebuild()
 
     def expire(self, now: float) -> None:
         """Lifts the overrides whose time has come, in the order in which it came."""
@@ -376,7 +376,7 @@ class Machine:
         """A live edit: state, epoch, streak and window survive; nothing is judged before the next completion."""
         self.config = config
         self.window = window_for(config, self.window)
-        self._rebuild()
+        self.rebuild()
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
@@ -410,7 +410,7 @@ class Machine:
         self.epoch += 1
         self.leases.clear()
         self.successful_probes = 0
-        self._rebuild()
+        self.rebuild()
 
     def _clear_evidence(self) -> None:
         self.streak = self.back_off = 0

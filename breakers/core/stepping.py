@@ -141,6 +141,9 @@ class Stepping:
                 if now >= machine.expires_at:
                     machine.expire(now)
                 answer = act(*args, **kwargs)
+            except BaseException:  # Ctrl-C, in the middle of a move
+                machine.rebuild()
+                raise
             finally:
                 self._stepping = within
                 if not within:

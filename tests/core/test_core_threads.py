@@ -287,7 +287,7 @@ def test_a_step_amid_a_step_leaves_the_way_without_the_lock_shut(make, calls) ->
     assert breaker.get_metrics()["ignored_total"] == 1
 
 
-def test_a_step_that_is_interrupted_leaves_the_way_open_for_the_next_call(make, calls) -> None:
+def test_a_step_that_is_interrupted_leaves_the_ways_as_the_state_is(make, calls) -> None:
     breaker = make(failure_threshold=2)
     calls.succeed(breaker)
 
@@ -298,6 +298,9 @@ def test_a_step_that_is_interrupted_leaves_the_way_open_for_the_next_call(make, 
     with pytest.raises(KeyboardInterrupt):
         calls.fail(breaker, 2)
     breaker._machine.random = float
+    assert breaker.state is OPEN
+    with pytest.raises(CircuitBreakerOpenError):
+        breaker.call_sync(int)
     breaker.reset()
     assert breaker._machine.gate is not None
 
