@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, TypeVar, cast
 
 from .changes import Change, transition
 from .config import CircuitBreakerConfig
@@ -56,6 +56,18 @@ class Stepping:
         self._announcing = 0
         """The process that is at it."""
         self._walls: dict[float | None, float] = {}
+
+    def __copy__(self) -> Self:
+        """One breaker for one dependency: a copy of what holds it holds the same."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"the breaker '{self.name}' belongs to its process; another one makes its own by name and config"
+        )
 
     @property
     def config(self) -> CircuitBreakerConfig:

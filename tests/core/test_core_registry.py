@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 
 import pytest
@@ -125,3 +127,14 @@ def test_threads_that_come_together_get_the_same_breaker(book) -> None:
 def test_the_process_has_one() -> None:
     with fresh_registry():
         assert get_circuit_breaker("api", CircuitBreakerConfig(timeout=None)) is registry.get("api")
+
+
+def test_a_copy_of_what_holds_a_breaker_holds_the_same_breaker(book) -> None:
+    breaker = book.get_or_create("api")
+    assert copy.copy(breaker) is breaker
+    assert copy.deepcopy({"client": [breaker]}) == {"client": [breaker]}
+
+
+def test_a_breaker_does_not_travel_to_another_process(book) -> None:
+    with pytest.raises(TypeError, match="'api' belongs to its process"):
+        pickle.dumps(book.get_or_create("api"))
