@@ -80,8 +80,9 @@ class OneHopHandler(ASGIHandler):
 
     async def _at_once(self, scope: Scope, request: ASGIRequest) -> HttpResponseBase | None:
         secret = self._hot.secret_of(request)
-        known = self._looks.good and self._hot.is_trusted(secret)
-        if not known and not await self._looks.take(secret):
+        if self._looks.good and self._hot.is_trusted(secret):
+            self._looks.renew(secret)
+        elif not await self._looks.take(secret):
             return None
         self._hot.mark_at_once(request)
         found = await self._turns.take(partial(self._answer, scope, request))

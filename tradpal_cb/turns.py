@@ -88,14 +88,20 @@ class Looks:
 
     async def take(self, about: str) -> bool:
         """Returns after a look at ``about`` that began after this call; whether it succeeded."""
+        return await asyncio.shield(self._asked(about))  # one that leaves takes nothing from the others
+
+    def renew(self, about: str) -> None:
+        """Where the last look is good and no longer fresh, takes the next already: under load nobody waits for it."""
+        if not self._busy and time.monotonic() > self._good_until - self._good_for / 2:
+            self._asked(about)
+
+    def _asked(self, about: str) -> asyncio.Future[bool]:
         loop = asyncio.get_running_loop()
         self._about.add(about)
-        if self._next is None:
-            self._next = loop.create_future()
-        waiting = self._next
+        waiting = self._next = self._next or loop.create_future()
         if not self._busy:
             self._begin(loop)
-        return await asyncio.shield(waiting)  # one that leaves takes nothing from the others
+        return waiting
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         waiting, self._next = self._next, None

@@ -126,7 +126,7 @@ def look(secrets: Iterable[str]) -> None:
     fleet.synchronise()
     for secret in secrets:
         if secret in known_keys:
-            known_keys.find(secret)
+            known_keys.refresh(secret)
 
 
 def mark_at_once(request: HttpRequest) -> None:

@@ -227,3 +227,32 @@ async def test_a_look_that_fails_says_so_and_the_next_may_succeed():
     assert not looks.good
     assert await looks.take("")
     looks.close()
+
+
+async def test_a_look_that_is_no_longer_fresh_is_renewed_while_it_is_still_good():
+    taken = []
+    looks = Looks(lambda about: taken.append(set(about)), good_for=60.0)
+    assert await looks.take("a")
+    looks.renew("a")
+    assert taken == [{"a"}]  # fresh
+    looks._good_until -= 40.0
+    assert looks.good
+    looks.renew("b")
+    assert await looks.take("c")
+    assert taken == [{"a"}, {"b"}, {"c"}]
+    looks.close()
+
+
+def test_a_look_renews_what_is_known_of_a_key_before_it_is_too_old(monkeypatch):
+    known, asked = memory.KnownKeys(), []
+    monkeypatch.setattr(memory, "authenticate_key", lambda secret: asked.append(secret) or object())
+    now = [1000.0]
+    monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
+    known.ask("k")
+    known.refresh("k")
+    assert asked == ["k"]
+    now[0] += memory.TRUSTED / 2
+    known.refresh("k")
+    now[0] += memory.TRUSTED * 0.75
+    assert known.trusts("k")
+    assert asked == ["k", "k"]
