@@ -33,7 +33,7 @@ def filter_case(context: Any, case: Any) -> bool:
 
 def _is_whole_float(item: tuple[str, Any]) -> bool:
     name, value = item
-    integer = name == "version" or (name in FIELDS and FIELDS[name].kind == "integer")
+    integer = name in ("version", "to_version") or (name in FIELDS and FIELDS[name].kind == "integer")
     return integer and isinstance(value, float) and value.is_integer()
 
 
