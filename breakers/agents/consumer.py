@@ -31,7 +31,7 @@ from breakers.core.wire import (
 from breakers.fleet import fleet
 from breakers.services import authenticate_key
 
-from .codes import BUSY, FLOODING, MALFORMED, OUT_OF_ORDER, CloseCode, close
+from .codes import BUSY, FLOODING, MALFORMED, OUT_OF_ORDER, OVERSIZED, REFUSED, CloseCode, close, sent_away
 from .hub import AgentLink, hub
 from .returning import readmit
 from .screening import check_report, identity_of
@@ -89,8 +89,8 @@ class AgentConsumer(AsyncWebsocketConsumer):
             await self.accept()
         else:
             self._closed = True
-            why = "no key of scope agent that is valid"
-            refused(who="an agent", what="/ws/agent", where=address_of_scope(self.scope), why=why)
+            refused(who="an agent", what="/ws/agent", where=address_of_scope(self.scope), why=REFUSED.reason)
+            sent_away(REFUSED, self._who)
             await self.close()
 
     async def _take(self, text: str | bytes) -> None:
@@ -165,6 +165,13 @@ class AgentConsumer(AsyncWebsocketConsumer):
         if link is not None:
             hub.leave(link)
             fleet.disconnect(link.id)
+        if not self._closed and getattr(self._protocol, "localCloseCode", None) == OVERSIZED.code:
+            sent_away(OVERSIZED, self._who)  # by autobahn, which tells nobody
+
+    @property
+    def _who(self) -> str:
+        link = self._link
+        return f"{link.identity.service} ({link.id})" if link is not None else address_of_scope(self.scope)
 
     async def _say(self, message: FromServer) -> None:
         await self._send_text(encode(message))
@@ -181,6 +188,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
         if self._closed:
             return
         self._closed = True
+        sent_away(why, self._who)
         if self._protocol is not None:
             close(self._protocol, why)
         else:

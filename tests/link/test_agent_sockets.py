@@ -411,6 +411,23 @@ async def test_an_oversized_message_is_sent_away(agent: Agent) -> None:
     assert (await agent.farewell())[0] == 1009
 
 
+async def test_who_is_sent_away_is_counted_by_code(shared_server: ServerProcess) -> None:
+    def counted(code: int) -> float:
+        lines = shared_server.request("GET", "/metrics")[1].splitlines()
+        name = f'control_plane_agents_sent_away_total{{code="{code}"}} '
+        return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+    before = {code: counted(code) for code in (403, 1009, 4400, 4402)}
+    for said in ("nonsense", report(1), '{"type": "report", "padding": "' + "x" * (1 << 20) + '"}'):
+        async with agent_of(shared_server) as agent:
+            await agent.say(said)
+            await agent.farewell()
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        async with agent_of(shared_server, "tpcb_unknown"):
+            pass
+    eventually(lambda: {code: counted(code) - before[code] for code in before} == dict.fromkeys(before, 1))
+
+
 async def test_texts_that_no_database_takes_are_recorded_all_the_same(
     shared_server: ServerProcess, agent: Agent
 ) -> None:
