@@ -30,10 +30,12 @@ class TimedSync(Sync):
 
     happened: list[float]
     latencies: list[float]
+    acknowledged = 0
 
     def receive(self, message: FromServer) -> None:
         super().receive(message)
         if isinstance(message, Ack):
+            self.acknowledged += 1
             now, waiting = time.monotonic(), len(self.outbox)
             while len(self.happened) > waiting:
                 self.latencies.append(now - self.happened.pop(0))
@@ -105,13 +107,13 @@ class Agents:
         return stamps
 
     async def busy(self, seconds: float) -> int:
-        """Every breaker of every link succeeds once a second."""
-        until = time.monotonic() + seconds
+        """Every breaker of every link succeeds once a second: how many reports were acknowledged."""
+        until, before = time.monotonic() + seconds, sum(agent.sync.acknowledged for agent in self.agents)
         while time.monotonic() < until:
             for agent in self.agents:
                 agent.succeed()
                 await asyncio.sleep(1.0 / len(self.agents))
-        return len(self.agents)
+        return sum(agent.sync.acknowledged for agent in self.agents) - before
 
     async def storm(self, seconds: float) -> list[float]:
         """One transition every two seconds in each link: seconds from each to its place in the database."""

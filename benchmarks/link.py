@@ -157,7 +157,8 @@ def report(server: MeasuredServer, crowd: Crowd, links: int) -> None:
     latencies = [1e3 * latency for some in answers for latency in some]
     line(f"transition to history, p50 of {len(latencies)}", percentile(latencies, 0.5), "ms")
     line("transition to history, p99", percentile(latencies, 0.99), "ms", "goal: under 500")
-    share, _ = over_time(server, crowd, "busy", 8.0)
+    share, answers = over_time(server, crowd, "busy", 8.0)
+    line("reports a second meanwhile", sum(answers) / 8.0, "a second", f"as meant: {links}")
     line(f"processor, {links} links that report each second", share, "% a core", "goal: under 50 (1000)")
     share, answers = over_time(server, crowd, "flood", 6.0, sockets=FLOOD_SOCKETS)
     line("reports of 20 breakers", sum(answers) / 6.0, "a second", "goal: 3000")

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from enum import StrEnum
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 
 class WireError(ValueError):
@@ -45,99 +45,149 @@ def _is_default(f: Any, value: object) -> bool:  # dataclasses.Field is generic 
 
 
 _readers: dict[Any, Reader] = {}
+_Inner = Callable[[Any], Any]
+_LONGEST: Final = 1 << 53
+"""No integer is larger: counters, and what JavaScript can hold."""
+
+
+class _Misread(Exception):
+    """On its way out it learns where it happened: a path made beforehand costs as much as reading."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.path: list[str] = []
 
 
 def reader(kind: Any) -> Reader:  # a type form: class, union or generic alias
     """The closure that reads ``kind``; built once a type."""
     if kind not in _readers:
-        _readers[kind] = _build(kind)
+        _readers[kind] = _outermost(_build(kind))
     return _readers[kind]
 
 
-def _build(kind: Any) -> Reader:  # a type form
+def _outermost(inner: _Inner) -> Reader:
+    def read(value: Any, path: str) -> Any:
+        try:
+            return inner(value)
+        except _Misread as error:
+            raise WireError(f"{'.'.join([path, *reversed(error.path)])}: {error.reason}") from None
+
+    return read
+
+
+def _build(kind: Any) -> _Inner:  # a type form
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (types.UnionType, Union):
-        return _optional(reader(next(a for a in arguments if a is not type(None))))
+        return _optional(_build(next(a for a in arguments if a is not type(None))))
     if origin is tuple:
-        return _sequence(reader(arguments[0]))
+        return _sequence(_build(arguments[0]))
     if origin is not None:
-        return _mapping(reader(arguments[1]))
+        return _mapping(_build(arguments[1]))
     if kind in _SCALARS:
-        return _scalar(kind)
+        return _SCALARS[kind]
     return _word(kind) if issubclass(kind, StrEnum) else _record(kind)
 
 
-def _optional(inner: Reader) -> Reader:
-    return lambda value, path: None if value is None else inner(value, path)
+def _optional(inner: _Inner) -> _Inner:
+    return lambda value: None if value is None else inner(value)
 
 
-def _sequence(inner: Reader) -> Reader:
-    def read(value: Any, path: str) -> tuple[Any, ...]:
+def _sequence(inner: _Inner) -> _Inner:
+    def read(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
-            raise WireError(f"{path}: must be a list")
-        return tuple([inner(item, path) for item in value])
+            raise _Misread("must be a list")
+        return tuple([inner(item) for item in value])
 
     return read
 
 
-def _mapping(inner: Reader) -> Reader:
-    def read(value: Any, path: str) -> dict[str, Any]:
+def _mapping(inner: _Inner) -> _Inner:
+    def read(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise WireError(f"{path}: must be an object")
-        return {key: inner(item, f"{path}.{key[:100]}") for key, item in value.items()}
+            raise _Misread("must be an object")
+        found: dict[str, Any] = {}
+        key = ""
+        try:
+            for key, item in value.items():
+                found[key] = inner(item)
+        except _Misread as error:
+            error.path.append(key[:100])
+            raise
+        return found
 
     return read
 
 
-_SCALARS: dict[Any, tuple[type, ...]] = {
-    str: (str,), int: (int,), float: (int, float), bool: (bool,), Any: (object,),
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Misread("must be of type str")
+    return value
+
+
+def _integer(value: Any) -> int:
+    if value.__class__ is not int:
+        raise _Misread("must be of type int")
+    if not -_LONGEST <= value <= _LONGEST:
+        raise _Misread("out of range")
+    number: int = value
+    return number
+
+
+def _number(value: Any) -> float:
+    if value.__class__ is not float and value.__class__ is not int:
+        raise _Misread("must be of type float")
+    if not -_LONGEST <= value <= _LONGEST:
+        raise _Misread("out of range")
+    return float(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Misread("must be of type bool")
+    return value
+
+
+_SCALARS: dict[Any, _Inner] = {
+    str: _text, int: _integer, float: _number, bool: _flag, Any: lambda value: value,
 }  # fmt: skip
-_LONGEST = 1 << 53
-"""No integer is larger: counters, and what JavaScript can hold."""
 
 
-def _scalar(kind: Any) -> Reader:  # a key of _SCALARS
-    accepted = _SCALARS[kind]
-    numeric = kind in (int, float)
-
-    def read(value: Any, path: str) -> Any:
-        right: Any = value
-        if not isinstance(value, accepted) or (numeric and isinstance(value, bool)):
-            raise WireError(f"{path}: must be of type {kind.__name__}")
-        if numeric and not abs(right) <= _LONGEST:
-            raise WireError(f"{path}: out of range")
-        return float(right) if kind is float else right
-
-    return read
-
-
-def _word(words: type[StrEnum]) -> Reader:
+def _word(words: type[StrEnum]) -> _Inner:
     known = {word.value: word for word in words}
 
-    def read(value: Any, path: str) -> StrEnum:
+    def read(value: Any) -> StrEnum:
         if not isinstance(value, str) or value not in known:
-            raise WireError(f"{path}: must be one of {', '.join(known)}")
+            raise _Misread(f"must be one of {', '.join(known)}")
         return known[value]
 
     return read
 
 
-def _record(cls: type[M]) -> Reader:
+def _record(cls: type[M]) -> _Inner:
     hints = get_type_hints(cls)
-    parts = [
-        (f.name, reader(hints[f.name]), f.default is MISSING and f.default_factory is MISSING)
-        for f in fields(cls)  # type: ignore[arg-type]  # every message is a dataclass
-    ]
+    readers = {f.name: _build(hints[f.name]) for f in fields(cls)}  # type: ignore[arg-type]  # every message is a dataclass
+    required = frozenset(
+        f.name
+        for f in fields(cls)  # type: ignore[arg-type]  # as above
+        if f.default is MISSING and f.default_factory is MISSING
+    )
 
-    def read(value: Any, path: str) -> M:
+    def read(value: Any) -> M:
         if not isinstance(value, dict):
-            raise WireError(f"{path}: must be an object")
-        found = {}
-        for name, decode, required in parts:
-            if name in value:
-                found[name] = decode(value[name], f"{path}.{name}")
-            elif required:
-                raise WireError(f"{path}.{name}: is missing")
+            raise _Misread("must be an object")
+        found: dict[str, Any] = {}
+        name = ""
+        try:
+            for name, item in value.items():
+                if name in readers:
+                    found[name] = readers[name](item)
+        except _Misread as error:
+            error.path.append(name)
+            raise
+        if not required <= found.keys():
+            absent = _Misread("is missing")
+            absent.path.append(next(f for f in readers if f in required and f not in found))
+            raise absent
         return cls(**found)
 
     return read

@@ -241,7 +241,9 @@ class Ledger:
 
     def _take_status(self, facts: InstanceFacts, status: BreakerStatus, at: datetime, starting: bool) -> None:
         view, observation = self._observed(facts, status.name)
-        moved = observation.move(status.state, status.epoch, later(at, -max(status.state_age, 0.0)))
+        moved = not observation.knows(status.state, status.epoch) and observation.move(
+            status.state, status.epoch, later(at, -max(status.state_age, 0.0))
+        )
         waits = observation.take(status, at)
         if moved:
             view.place(observation, observation.state)

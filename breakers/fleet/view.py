@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import add
 from typing import TypedDict
 from uuid import UUID
 
@@ -131,10 +132,7 @@ class BreakerView:
             self.causes[state] = (at, cause)
 
     def add_counts(self, added: tuple[int, ...]) -> None:
-        totals = self.totals
-        for index, count in enumerate(added):
-            if count:
-                totals[index] += count
+        self.totals[:] = map(add, self.totals, added)
 
     def override(self, now: datetime) -> OverrideRow | None:
         """The order of a person that stands; an expired one does not."""
