@@ -129,10 +129,11 @@ http {{
 
 def deployed(configuration: str, *, port: int, servers: Sequence[int]) -> str:
     """``deploy/nginx/default.conf`` for ``port``, before servers on these ports instead of the two it names."""
+    first, *others = servers
     lines = []
     for line in configuration.splitlines():
-        if line.strip().startswith("server server-1:8012"):
-            lines += [line.replace("server-1:8012", f"127.0.0.1:{server}") for server in servers]
-        elif not line.strip().startswith("server server-2:8012"):
-            lines.append(line)
+        if line.strip().startswith("server server-2:8012"):  # all that come after the first are told alike
+            lines += [line.replace("server-2:8012", f"127.0.0.1:{server}") for server in others]
+        else:
+            lines.append(line.replace("server-1:8012", f"127.0.0.1:{first}"))
     return "\n".join(lines).replace("listen 8012", f"listen 127.0.0.1:{port}")

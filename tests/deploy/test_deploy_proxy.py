@@ -79,6 +79,24 @@ def test_links_pass_through_and_move_on_when_a_server_dies(
         )
 
 
+def started(server: ServerProcess) -> str:
+    """When the process that answers began: which one it is."""
+    status, text = server.request("GET", "/metrics")
+    assert status == 200
+    return next(line for line in str(text).splitlines() if line.startswith("process_start_time_seconds"))
+
+
+@pytest.mark.timeout(120)  # two servers start
+def test_prometheus_is_answered_by_one_server_and_by_the_other_when_that_is_away(
+    proxy: ServerProcess, servers: tuple[ServerProcess, ServerProcess]
+) -> None:
+    first, second = map(started, servers)
+    assert first != second
+    assert {started(proxy) for _ in range(6)} == {first}
+    servers[0].kill()
+    assert eventually(lambda: started(proxy), what="the other one answers") == second
+
+
 def test_what_a_client_claims_of_its_address_is_not_believed(
     proxy: ServerProcess, servers: tuple[ServerProcess, ServerProcess]
 ) -> None:
