@@ -54,7 +54,10 @@ def on_commit(revision: int) -> None:
 def _publish(revision: int) -> None:
     wake()
     if getattr(settings, "REDIS_URL", ""):  # the in-process layer reaches nobody else
-        async_to_sync(send)(revision)
+        try:
+            async_to_sync(send)(revision)
+        except Exception as error:  # whatever a layer raises: the others look every two seconds anyway
+            logger.warning("Other servers are not told of revision %d: %r", revision, error)
 
 
 async def send(revision: int) -> None:
@@ -68,6 +71,7 @@ async def listen() -> None:
     layer = get_channel_layer()
     channel = await layer.new_channel()
     await layer.group_add(GROUP, channel)
+    wake()  # what was said meanwhile was not heard
     try:
         while True:
             await layer.receive(channel)

@@ -11,6 +11,7 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 from breakers.access import address_of_scope, refused
+from breakers.outage import AWAY
 
 from .access import headers_of, may_read
 from .gate import watch
@@ -20,6 +21,8 @@ RECHECK = 60.0
 """Seconds after which a socket must show again that it may read: sessions end, keys are revoked."""
 SIGNED_OUT = 4401
 """Close code: what opened this socket is no longer good."""
+BUSY = 1013
+"""Close code: try again later."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
@@ -49,7 +52,13 @@ class FeedConsumer:
     async def serve(self) -> None:
         """Refuse before the handshake, or feed until the socket closes."""
         await self._receive()  # websocket.connect
-        if not await _admitted(self._headers):
+        try:
+            admitted = await _admitted(self._headers)
+        except AWAY:  # no refusal: that would be the end of the page's attempts
+            await self._send({"type": "websocket.accept"})
+            await self._send({"type": "websocket.close", "code": BUSY})
+            return
+        if not admitted:
             refused(who="a reader", what="/ws/feed", where=self._where, why="neither signed in here nor a key to read")
             await self._send({"type": "websocket.close", "code": SIGNED_OUT})
             return
@@ -71,7 +80,7 @@ class FeedConsumer:
                 async with asyncio.timeout(RECHECK):
                     message = await self._receive()
             except TimeoutError:
-                if not await _admitted(self._headers):
+                if not await self._still_admitted():
                     await self._send({"type": "websocket.close", "code": SIGNED_OUT})
                     return
                 continue
@@ -80,6 +89,13 @@ class FeedConsumer:
             if _asks_to_resync(message.get("text")):
                 reader.stale = True
                 hub.poke()
+
+    async def _still_admitted(self) -> bool:
+        """What nobody can find out while the database is away stays as it was."""
+        try:
+            return bool(await _admitted(self._headers))
+        except AWAY:
+            return True
 
 
 def _asks_to_resync(text: str | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
@@ -19,6 +20,7 @@ from django.utils import timezone
 from breakers.alerts import alerts
 from breakers.api.permissions import may_operate, may_read
 from breakers.fleet import fleet
+from breakers.outage import AWAY
 from breakers.sharing import peers
 
 from .verdict import Kind, level, tally
@@ -73,7 +75,8 @@ def readable(view: View) -> View:
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not may_read(request.user):
             return redirect_to_login(request.get_full_path(), reverse("dashboard:login"))
-        fleet.synchronise()
+        with suppress(*AWAY):  # then as last known
+            fleet.synchronise()
         return view(request, *args, **kwargs)
 
     return guarded

@@ -39,6 +39,8 @@ def _full_buckets() -> Iterator[None]:
     yield
     if "breakers.access.buckets" in sys.modules:
         sys.modules["breakers.access.buckets"].buckets.clear()
+    if "breakers.services.known_keys" in sys.modules:
+        sys.modules["breakers.services.known_keys"].forget_all()
     if "breakers.api.hot" in sys.modules:
         sys.modules["breakers.api.hot"].known_keys.clear()
         sys.modules["breakers.api.hot"].kept_answers.clear()

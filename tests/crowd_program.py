@@ -70,6 +70,12 @@ def linked() -> int:
     return sum(service.link.status().connected for service in services)
 
 
+def unlinked() -> dict[str, int]:
+    """What those who are not linked met last."""
+    away = (status for service in services if not (status := service.link.status()).connected)
+    return dict(Counter(str(status.last_error) for status in away))
+
+
 def servers() -> dict[str, int]:
     """How many links each server has."""
     return dict(Counter(str(service.link.status().server) for service in services if service.link.status().connected))
@@ -122,7 +128,7 @@ def config(name: str) -> list[int]:
     return sorted({service.registry.get(name).config.failure_threshold for service in services})  # type: ignore[union-attr]  # it is there
 
 
-COMMANDS = {f.__name__: f for f in (link, linked, servers, storm, calm, close_all, queued, counted, config)}
+COMMANDS = {f.__name__: f for f in (link, linked, unlinked, servers, storm, calm, close_all, queued, counted, config)}
 
 
 def main() -> None:

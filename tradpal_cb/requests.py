@@ -9,8 +9,10 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import render
 
+from breakers.outage import AWAY
 from breakers.tracing import LONGEST, request_id
 
 logger = logging.getLogger("tradpal_cb.requests")
@@ -45,6 +47,17 @@ class RequestIds:
             request_id.reset(ticket)
         response.headers[HEADER] = known
         return response
+
+    def process_exception(self, request: HttpRequest, problem: Exception) -> HttpResponse | None:
+        """A page that needs the database while that is away. The API answers for itself."""
+        if not isinstance(problem, AWAY):
+            return None
+        logger.error("The database did not answer: %s", problem)
+        message = "The database does not answer."
+        if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
+            facts = {"code": "unavailable", "message": message, "fields": {}}
+            return JsonResponse({"error": facts, "message": message}, status=503)
+        return render(request, "503.html", status=503)
 
 
 def _tell(request: HttpRequest, status: int, seconds: float) -> None:

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from breakers import selectors, services
 from breakers.fleet import fleet
+from breakers.leases import HeldLease
 from breakers.rounds import Chore, Rounds
 
 logger = logging.getLogger(__name__)
@@ -20,17 +21,34 @@ FOLD_EVERY: Final = 600.0
 PRUNE_EVERY: Final = 86_400.0
 PRUNE_AFTER: Final = 120.0
 """Seconds from the start: a server that begins has better things to do."""
+LEASE: Final = 60.0
+
+lease = HeldLease("chores", LEASE)
+
+
+def _is_ours() -> bool:
+    """Whether this server does what one of them does for all. Without Redis it is alone."""
+    return not settings.REDIS_URL or lease.is_mine(timezone.now())
+
+
+def expire() -> None:
+    """Clears overrides whose time is over."""
+    if _is_ours():
+        services.overrides_expire()
 
 
 def fold() -> None:
     """Sums up the instances that are long gone, and lets go of them here."""
     before = timezone.now() - services.FOLD_AFTER
-    services.instances_fold(before=before)
+    if _is_ours():
+        services.instances_fold(before=before)
     fleet.forget(selectors.folded(fleet.long_gone(before)), before)
 
 
 def prune() -> None:
     """Deletes transitions older than ``CIRCUIT_BREAKER_HISTORY_DAYS``, and the rows of who has left for good."""
+    if not _is_ours():
+        return
     now = timezone.now()
     before = now - timedelta(days=getattr(settings, "CIRCUIT_BREAKER_HISTORY_DAYS", 30))
     deleted = services.history_prune(before=before)
@@ -41,8 +59,8 @@ def prune() -> None:
 
 chores = Rounds(
     "control-plane-chores",
-    Chore(services.overrides_expire, EXPIRE_EVERY),
+    Chore(expire, EXPIRE_EVERY),
     Chore(fold, FOLD_EVERY, PRUNE_AFTER),
     Chore(prune, PRUNE_EVERY, PRUNE_AFTER),
 )
-"""One a process; where there are several, each does the same and the second finds nothing to do."""
+"""One a process; where there are several, one of them does what needs doing once."""

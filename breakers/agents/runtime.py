@@ -18,13 +18,13 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 from django.utils import timezone
 
-from breakers import publish
+from breakers import publish, services
 from breakers.events import bus
 from breakers.fleet import fleet
 from breakers.notifications import notifier
 from breakers.sharing import peers
 
-from .chores import chores
+from .chores import chores, lease
 from .hub import hub
 from .overhearing import Overhearing
 from .writer import writer
@@ -133,6 +133,7 @@ class ControlPlane:
 
     def _keep(self) -> None:
         writer.persist()
+        services.keys_forget_revoked()
         hub.dismiss_revoked()
 
     def _keep_alone(self) -> None:
@@ -168,6 +169,7 @@ def stop() -> None:
     bus.stop_taking()
     notifier.stop()
     chores.stop()
+    lease.give_back()
     control_plane.stop()
     bus.stop()
     peers.stop()  # last: others take over what was observed until now

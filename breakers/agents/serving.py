@@ -37,8 +37,18 @@ class Refused(Exception):
     """The port cannot be had."""
 
 
-def serve(load: Callable[[], Any], *, bind: str, port: int, patience: float, announce: Callable[[str], None]) -> None:
+def serve(
+    load: Callable[[], Any],
+    *,
+    bind: str,
+    port: int,
+    patience: float,
+    announce: Callable[[str], None],
+    descriptor: int | None = None,
+) -> None:
     """Serves the ASGI application that ``load`` gives until SIGTERM or SIGINT; a second one ends at once.
+
+    With ``descriptor``, of a socket that listens already, instead of ``bind`` and ``port``: several may share it.
 
     In the main thread, once a process, before anything has installed a Twisted reactor. When it is to end, requests
     in flight have ``patience`` seconds; then what agents reported is written. Raises :class:`Refused`.
@@ -61,7 +71,8 @@ def serve(load: Callable[[], Any], *, bind: str, port: int, patience: float, ann
 
     application = load()
     warm_up()
-    where = build_endpoint_description_strings(host=bind, port=port)
+    place = {"host": bind, "port": port} if descriptor is None else {"file_descriptor": descriptor}
+    where = build_endpoint_description_strings(**place)
     server = DrainedServer(application=application, endpoints=where, signal_handlers=False)
     server.ready_callable = lambda: announce(_greeting(server, loop))
     drain = Drain(server, loop, patience)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from django.http import HttpResponse
 from rest_framework.parsers import BaseParser
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from breakers.fleet import Row, fleet
 from breakers.models import BreakerRecord, KeptAnswer
+from breakers.outage import AWAY
 from breakers.problems import NotFound
 
 from . import idempotency
@@ -53,8 +54,16 @@ class FleetView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         idempotency.hold_body(request)
         super().initial(request, *args, **kwargs)
-        fleet.synchronise()
+        self._look(request)
         self.begun = idempotency.begin(request)
+
+    def _look(self, request: Request) -> None:
+        """What is read is told as last known while the database is away; nothing is changed by what is last known."""
+        try:
+            fleet.synchronise()
+        except AWAY:
+            if request.method not in SAFE_METHODS or not fleet.revision:
+                raise
 
     def handle_exception(self, exc: Exception) -> Response | HttpResponse:  # type: ignore[override]  # one kept as it was sent
         return exc.response if isinstance(exc, idempotency.Answered) else super().handle_exception(exc)

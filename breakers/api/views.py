@@ -117,12 +117,6 @@ class AlertsView(FleetView):
 class MetricsView(FleetView):
     """``GET /metrics``: Prometheus text, from memory also while the database is gone."""
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        try:
-            super().initial(request, *args, **kwargs)
-        except DatabaseError:
-            logger.warning("Metrics are told as last known: the database does not answer")
-
     def get(self, request: Request) -> HttpResponse:
         """The fleet's lines, then Django's own."""
         exported: HttpResponse = ExportToDjangoView(request)

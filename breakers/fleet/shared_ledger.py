@@ -17,7 +17,7 @@ from breakers.core.wire import Report, TransitionReport
 from breakers.models import InstanceIdentity, InstanceRecord
 
 from .ledger import GONE_AFTER, SETTLED_AFTER, SILENT_AFTER, Ledger
-from .observed import HERE, SAME_MOMENT, InstanceFacts, Move, Observation, later
+from .observed import HERE, InstanceFacts, Move, Observation, later
 from .passing import (
     PassedBreaker,
     PassedInstance,
@@ -205,11 +205,10 @@ class SharedLedger(Ledger):
             self._restate(view, since, now)
 
     def _take_rest(self, view: BreakerView, observation: Observation, told: PassedBreaker) -> None:
-        before, retry_at = observation.retry_at, moment_or_none(told.retry_at)
-        if before is None or retry_at is None or abs(retry_at - before) > SAME_MOMENT:
-            observation.retry_at = retry_at
-            if retry_at is not None:
-                heappush(self._due, (retry_at, view.name))
+        retry_at = moment_or_none(told.retry_at)
+        if retry_at is not None and retry_at != observation.retry_at:
+            heappush(self._due, (retry_at, view.name))
+        observation.retry_at = retry_at
         observation.override, observation.window = override_of(told.override), window_of(told.window)
         observation.config_version = told.config_version
         observation.consecutive_failures = told.consecutive_failures

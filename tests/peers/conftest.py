@@ -134,6 +134,13 @@ class House:
     def linked(self) -> int:
         return sum(self.crowd.ask("linked"))
 
+    def all_link(self, within: float = 40.0) -> None:
+        """Waits until every link is up, at whichever server."""
+        try:
+            eventually(lambda: self.linked() == LINKS, within=within)
+        except AssertionError:
+            raise AssertionError(f"not linked: {self.crowd.ask('unlinked')}") from None
+
     def agree(self, within: float = 30.0) -> None:
         """Waits until every server that runs shows exactly what the services have counted, and all the same rows."""
         found: list[str] = []
@@ -187,7 +194,11 @@ class House:
 
 def steady(server: ServerProcess) -> list[dict[str, Any]]:
     rows = server.request("GET", "/circuit-breakers?page_size=100")[1]["results"]
-    return [{key: value for key, value in row.items() if key not in UNSTEADY} for row in rows]
+    return [steady_row(row) for row in rows]
+
+
+def steady_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in UNSTEADY}
 
 
 def transitions_of(server: ServerProcess) -> dict[str, int]:

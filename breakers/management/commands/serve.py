@@ -18,15 +18,22 @@ class Command(BaseCommand):
         parser.add_argument("--bind", default="127.0.0.1", help="address to listen on; default: %(default)s")
         parser.add_argument("--port", type=int, default=8012, help="default: %(default)s")
         parser.add_argument(
+            "--fd",
+            type=int,
+            help="listen on this descriptor instead: a socket of systemd, or shared by several servers",
+        )
+        parser.add_argument(
             "--drain",
             type=float,
             default=5.0,
             help="seconds that requests in flight have at the end; default: %(default)g",
         )
 
-    def handle(self, *args: object, bind: str, port: int, drain: float, **options: Any) -> None:  # what argparse found
+    def handle(
+        self, *args: object, bind: str, port: int, fd: int | None, drain: float, **options: Any
+    ) -> None:  # what argparse found
         try:
-            serving.serve(_application, bind=bind, port=port, patience=drain, announce=self._announce)
+            serving.serve(_application, bind=bind, port=port, patience=drain, announce=self._announce, descriptor=fd)
         except serving.Refused as error:
             raise CommandError(str(error)) from None
 
