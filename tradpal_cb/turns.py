@@ -26,16 +26,20 @@ GOOD_FOR: Final = 0.02
 
 
 class Turns:
-    """Of one event loop, and used on it only."""
+    """Of one event loop at a time: what waited on one that has ended is forgotten."""
 
     def __init__(self, share: float = SHARE) -> None:
         self._share = share
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
         self._scheduled = False
 
     async def take(self, act: Callable[[], Any]) -> Any:
         """What ``act`` returns, or raises, when its turn has come; first come, first served."""
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._scheduled = loop, False
+            self._waiting.clear()
         ticket = loop.create_future()
         self._waiting.append((ticket, act))
         if not self._scheduled:
@@ -67,11 +71,13 @@ class Looks:
     """``look`` in a thread of its own, once for all that came while the last one was under way.
 
     A look is good for a moment, unless :meth:`outdate` says, on any thread, that there is something new to see.
+    Of one event loop at a time, as :class:`Turns`.
     """
 
     def __init__(self, look: Callable[[Collection[str]], None], good_for: float = GOOD_FOR) -> None:
         self._look, self._good_for = look, good_for
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="http-look")
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._next: asyncio.Future[bool] | None = None
         self._about: set[str] = set()
         self._busy = False
@@ -97,6 +103,8 @@ class Looks:
 
     def _asked(self, about: str) -> asyncio.Future[bool]:
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._next, self._busy = loop, None, False
         self._about.add(about)
         waiting = self._next = self._next or loop.create_future()
         if not self._busy:
@@ -113,6 +121,8 @@ class Looks:
         done = loop.run_in_executor(self._pool, self._take, about)
 
         def end(_: object) -> None:
+            if loop is not self._loop:
+                return
             self._busy = False
             succeeded = not done.cancelled() and done.result()
             self._seen, self._good_until = news, until if succeeded else 0.0

@@ -84,7 +84,7 @@ class TestAtOnce:
         await ask(handler, scope("/circuit-breakers", **bearer))
         monkeypatch.setattr(publish, "wake", lambda: None)
         await sync_to_async(services.breaker_create)(name="quiet", **wanted("quiet"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while b"quiet" not in (await ask(handler, scope("/circuit-breakers", **bearer)))[2]:
                 await asyncio.sleep(0.01)
 
@@ -182,11 +182,11 @@ async def test_one_look_is_for_all_that_wait():
     def look(about):
         told.append(set(about))
         entered.set()
-        assert go_on.wait(5)
+        assert go_on.wait(20)
 
     looks = Looks(look)
     first = asyncio.create_task(looks.take("a"))
-    await sync_to_async(entered.wait, thread_sensitive=False)(5)
+    await sync_to_async(entered.wait, thread_sensitive=False)(20)
     others = [asyncio.create_task(looks.take(about)) for about in ("b", "c", "b")]
     await asyncio.sleep(0)
     others[0].cancel()
@@ -256,3 +256,22 @@ def test_a_look_renews_what_is_known_of_a_key_before_it_is_too_old(monkeypatch):
     now[0] += memory.TRUSTED * 0.75
     assert known.trusts("k")
     assert asked == ["k", "k"]
+
+
+def test_what_an_event_loop_left_behind_holds_up_no_other():
+    go_on = threading.Event()
+    looks, turns = Looks(lambda about: go_on.wait(20)), Turns()
+
+    async def leave():
+        left = [asyncio.ensure_future(looks.take("a")), asyncio.ensure_future(turns.take(lambda: None))]
+        await asyncio.sleep(0)
+        assert not any(each.done() for each in left)
+
+    async def come():
+        async with asyncio.timeout(20):
+            return await looks.take("b"), await turns.take(lambda: "answer")
+
+    asyncio.run(leave())
+    go_on.set()
+    assert asyncio.run(come()) == (True, "answer")
+    looks.close()

@@ -14,6 +14,8 @@ from breakers.api import hot
 from tradpal_cb.handler import OneHopHandler
 
 pytestmark = pytest.mark.django_db(transaction=True)
+PATIENCE = 20.0
+"""Seconds for an answer: the first of a process imports the views."""
 STATIC = Path(__file__).parents[2] / "static"
 
 
@@ -39,12 +41,12 @@ async def ask(handler, scope, *bodies):
     client = ApplicationCommunicator(handler, scope)
     for place, body in enumerate(bodies or (b"",), start=1):
         await client.send_input({"type": "http.request", "body": body, "more_body": place < len(bodies)})
-    begin = await client.receive_output()
+    begin = await client.receive_output(PATIENCE)
     body, more = b"", True
     while more:
-        part = await client.receive_output()
+        part = await client.receive_output(PATIENCE)
         body, more = body + part.get("body", b""), part.get("more_body", False)
-    await client.wait()
+    await client.wait(PATIENCE)
     return begin["status"], {name.lower(): value for name, value in begin["headers"]}, body
 
 
