@@ -5,6 +5,7 @@ See :class:`tests.programs.ServiceProcess`, which talks to it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
 import os
@@ -132,13 +133,23 @@ def multiprocess(name: str, failures: int) -> int | None:
     return child.exitcode
 
 
+def block(seconds: float) -> None:
+    """The program's own event loop is held up for that long."""
+
+    async def hold_up() -> None:
+        time.sleep(seconds)
+
+    asyncio.run(hold_up())
+
+
 def lose_the_name_server() -> None:
     """From now on it does not answer for a minute."""
     socket.getaddrinfo = lambda *_, **__: time.sleep(60)  # type: ignore[assignment]  # nobody gets to see the answer
 
 
 COMMANDS = {f.__name__: f for f in (call, breaker, connect, connect_database, close, status, state, config, metrics,
-                                    counted, storm, storming, fork, multiprocess, lose_the_name_server)}  # fmt: skip
+                                    counted, storm, storming, fork, multiprocess, block,
+                                    lose_the_name_server)}  # fmt: skip
 
 
 def main() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import shutil
+import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -172,6 +174,30 @@ def test_a_child_of_multiprocessing_says_goodbye_and_what_it_counted(
     assert service.ask("multiprocess", name="multiprocessed", failures=5) == 0
     eventually(lambda: _failures(shared_server, "multiprocessed") == 7)
     assert shared_server.request("GET", "/circuit-breakers/multiprocessed")[1]["instances"]["total"] == 1
+
+
+def test_a_process_that_slept_learns_what_it_missed(shared_server: ServerProcess, start_service: Start) -> None:
+    service = start_service(shared_server, "sleeper")
+    service.ask("breaker", name="asleep", failure_threshold=9)
+    eventually(lambda: services_of(shared_server, "asleep") == ["sleeper"])
+    os.kill(service.pid, signal.SIGSTOP)
+    shared_server.request("PATCH", "/circuit-breakers/asleep/config", {"failure_threshold": 4})
+    shared_server.request("PUT", "/circuit-breakers/asleep/override", {"override": "forced_open", "reason": "INC-1"})
+    os.kill(service.pid, signal.SIGCONT)
+    eventually(lambda: service.ask("config", name="asleep")["failure_threshold"] == 4, within=5)
+    eventually(lambda: service.ask("call", name="asleep", times=1, ok=True) == {"rejected": 1}, within=5)
+
+
+def test_a_loop_that_is_held_up_does_not_silence_the_link(shared_server: ServerProcess, start_service: Start) -> None:
+    service = start_service(shared_server, "held_up")
+    service.ask("breaker", name="held_up")
+    eventually(lambda: services_of(shared_server, "held_up") == ["held_up"])
+    held = threading.Thread(target=service.ask, args=("block",), kwargs={"seconds": 6.0})
+    held.start()
+    shared_server.request("PATCH", "/circuit-breakers/held_up/config", {"failure_threshold": 4})
+    eventually(lambda: shared_server.request("GET", "/circuit-breakers/held_up")[1]["applied"] == {"on": 1, "of": 1})
+    assert held.is_alive(), "or else this shows nothing"
+    held.join(20)
 
 
 def test_a_program_ends_though_the_name_server_does_not_answer() -> None:

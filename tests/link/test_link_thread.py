@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
@@ -310,6 +312,33 @@ async def test_the_first_error_of_a_kind_is_a_warning_and_its_repeats_are_not(
     await soon(lambda: sum("1013" in record.message for record in caplog.records) >= 3)
     levels = [record.levelname for record in caplog.records if "1013" in record.message]
     assert levels == ["WARNING", "DEBUG", "DEBUG"]
+
+
+async def test_memory_is_flat_through_days_of_a_lost_server(
+    plane: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Days are attempts to connect, a fresh transition between any two of them."""
+    monkeypatch.setattr("breakers.client.backoff.Backoff.wait", lambda _: 0.0)
+    caplog.set_level(logging.CRITICAL)
+    logging.getLogger("breakers").setLevel(logging.CRITICAL)
+    plane.status = 503
+    tracemalloc.start()
+    service = Service(plane.url)
+    try:
+        service.flap(11_000)
+        held = []
+        for knocks in (100, 200, 300):
+            await soon(lambda knocks=knocks: len(plane.knocks) >= knocks, within=30)
+            service.flap(1000)
+            gc.collect()
+            held.append(tracemalloc.get_traced_memory()[0])
+        assert held[2] - held[1] < 100_000
+        assert service.link.status().queued == 10_000
+        assert service.link.status().dropped == 4_000
+    finally:
+        tracemalloc.stop()
+        logging.getLogger("breakers").setLevel(logging.NOTSET)
+        await service.close()
 
 
 async def test_an_address_that_cannot_be_harms_nobody() -> None:
