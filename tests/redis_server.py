@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -17,13 +18,14 @@ from tests.servers import eventually, free_port
 class RedisServer:
     """``redis-server`` on 127.0.0.1; the port and, with ``durable``, what it holds stay the same over restarts."""
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False, options: Sequence[str] = ()) -> None:
         if shutil.which("redis-server") is None:
             pytest.skip("redis-server is not installed")
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
         self._keep = ["--appendonly", "yes", "--appendfsync", "always"] if durable else ["--appendonly", "no"]
+        self._keep += options
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

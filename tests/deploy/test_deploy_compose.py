@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tests.redis_server import RedisServer
 from tests.servers import ROOT, ServerProcess
 
 FILE = ROOT / "docker-compose.yml"
@@ -87,6 +88,20 @@ def test_grafana_finds_its_source_and_its_dashboard() -> None:
     mounted = [one.split(":")[1] for one in SERVICES["grafana"]["volumes"]]
     assert f"{provider['options']['path']}/circuit-breakers.json" in mounted
     assert "/etc/grafana/provisioning" in mounted
+
+
+def test_redis_keeps_the_stream_over_a_restart(tmp_path: Path) -> None:
+    program, *options = SERVICES["redis"]["command"]
+    assert program == "redis-server"
+    assert any(volume.endswith(":/data") for volume in SERVICES["redis"]["volumes"])
+    with RedisServer(tmp_path, options=options) as redis:
+        with redis.client() as client:
+            client.xadd("tradpal_events", {"event": "{}"})
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        redis.stop()
+        redis.start()
+        with redis.client() as client:
+            assert client.xlen("tradpal_events") == 1
 
 
 def prepare(server: ServerProcess, keys: Path) -> None:
