@@ -18,7 +18,7 @@ from breakers.fleet import fleet
 from breakers.services import Actor
 from dashboard import hub as hub_module
 from dashboard.gate import Gate
-from dashboard.hub import Reader
+from dashboard.hub import Hub, Reader
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Connect = Callable[[], Awaitable[Any]]
@@ -101,6 +101,66 @@ def _apply(rows: dict[str, Any], update: dict[str, Any]) -> None:
     rows.update({row["name"]: row for row in update["rows"]})
     for name in update["removed"]:
         rows.pop(name, None)
+
+
+class Follower:
+    """A reader that keeps what it was told; ``gate`` says whether its socket takes anything."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Any] = {}
+        self.gate = Gate(lambda: None)
+        self.reader = Reader(self._hear, self.gate)
+
+    async def _hear(self, message: dict[str, Any]) -> None:
+        told = json.loads(message["text"])
+        if told["type"] == "snapshot":
+            self.rows = {}
+        if told["type"] in ("snapshot", "update"):
+            _apply(self.rows, {"removed": (), **told})
+
+    def misbehave(self, chance: random.Random) -> None:
+        """Stops reading, goes on, or asks for a snapshot."""
+        deed = chance.random()
+        if deed < 0.1:
+            self.gate.pauseProducing()
+        elif deed < 0.3:
+            self.gate.resumeProducing()
+        elif deed < 0.4:
+            self.reader.stale = True
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whoever_stops_reading_asks_again_or_comes_late_ends_up_with_the_same_rows(
+    seed: int, ground: None, breaker: Callable[..., None], instance: Callable[..., Any]
+) -> None:
+    chance, names = random.Random(seed), [f"b{i}" for i in range(5)]
+    for name in names:
+        await sync_to_async(breaker)(name)
+    linked = [await sync_to_async(instance)(f"s{i}") for i in range(3)]
+    hub, followers = Hub(), [Follower() for _ in range(4)]
+    pumps = [asyncio.create_task(one.reader.pump()) for one in followers]
+    for step in range(50):
+        if step in (0, 5, 30):
+            hub._readers.add(followers[len(hub._readers)].reader)
+        await sync_to_async(_disturb)(chance, names, linked, step)
+        if chance.random() < 0.1:
+            names.append(f"new-{step}")
+            await sync_to_async(breaker)(names[-1])
+            await sync_to_async(fleet.synchronise)()
+        for one in followers[1:]:
+            one.misbehave(chance)
+        if chance.random() < 0.5:
+            await hub._tick()
+    hub._readers.update(one.reader for one in followers)
+    for one in followers:
+        one.gate.resumeProducing()
+    for _ in range(2):
+        await hub._tick()
+        await asyncio.sleep(0.01)  # the pumps write; nothing here waits for them
+    fresh = {row["name"]: row for row in json.loads(json.dumps(fleet.rows()))}
+    for pump in pumps:
+        pump.cancel()
+    assert [one.rows == fresh for one in followers] == [True] * 4
 
 
 async def test_updates_come_at_most_five_times_a_second(
