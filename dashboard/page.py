@@ -53,6 +53,8 @@ class Page:
     may_override: bool
     degraded: bool
     """Other servers are not heard: their instances are shown as the database knows them."""
+    background: bool
+    """A page that is open asks for this one to go on from: messages wait for somebody who looks."""
     feed: str = "/ws/feed"
 
     @property
@@ -101,6 +103,7 @@ def page(request: HttpRequest, here: str, title: str) -> Page:
         user_name=name,
         initials="".join(part[0] for part in name.replace(".", " ").split()[:2]).upper(),
         role=_role(user),
+        background=request.headers.get("Sec-Fetch-Dest") == "empty",
         may_reset=may_operate(user, "reset_breaker"),
         may_override=may_operate(user, "override_breaker"),
         degraded=peers.trouble is not None,

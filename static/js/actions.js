@@ -38,6 +38,7 @@ function ask(dialog, url, fields, words = {}) {
     on(form, "submit", async (event) => {
       if (event.submitter?.value === "cancel") return;
       event.preventDefault();
+      if (go.ariaDisabled) return;
       pending(go, true);
       const answer = await send(url, { ...Object.fromEntries(new FormData(form)), ...fields });
       pending(go, false);
@@ -51,7 +52,7 @@ function ask(dialog, url, fields, words = {}) {
   });
 }
 
-/** Wires what acts; `rowOf(name)` is the row as last heard, or null. */
+/** `rowOf(name)` is the row as last heard, or null. */
 export function actions(rowOf) {
   const orders = new Map(); // by command: a reset's id, or a breaker and when its override ends
 
@@ -73,10 +74,9 @@ export function actions(rowOf) {
     compare([rowOf(name)]);
     setTimeout(() => {
       const order = orders.get(command);
-      orders.delete(command);
-      if (order.progress.confirmed === order.progress.targeted) return;
-      orders.set(command, { ...order, overdue: true });
-      show(command);
+      if (order?.line !== line) return; // another one by now
+      order.overdue = true;
+      if (order.progress.confirmed < order.progress.targeted) show(command);
       orders.delete(command);
     }, PATIENCE);
   }

@@ -67,10 +67,23 @@ def test_axe_has_nothing_to_say_of_dialogs_and_bad_news(scene: None, open_page: 
     page.get_by_role("button", name="Reset all…").click()
     check(page, "reset-all dialog")
     page.keyboard.press("Escape")
-    page.context.set_offline(True)
-    page.evaluate("dispatchEvent(new Event('offline'))")
     page.keyboard.press("?")
     check(page, "help dialog")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(page.url.split("?")[0] + "/breakers/looks.open")
+    expect(page.locator("#link-word")).to_have_text("Live")
+    page.get_by_role("button", name="Force closed…").click()
+    check(page, "force dialog, narrow")
+
+
+def test_where_colours_are_forced_words_and_shapes_are_left(scene: None, open_page: Open) -> None:
+    page = open_page("/dashboard?search=looks", forced_colors="active", reduced_motion="reduce")
+    expect(page.locator("#link-word")).to_have_text("Live")
+    for name, word in (("looks.open", "Open"), ("looks.forced", "Forced open"), ("looks.closed", "Closed")):
+        row = page.locator(f'.rows .row[data-name="{name}"]')
+        expect(row.locator("[data-cell=word]")).to_have_text(word)
+        expect(row.locator(".badge svg")).to_be_visible()
+    check(page, "forced colours")
 
 
 def test_light_and_dark_are_a_choice_that_stays(open_page: Open) -> None:

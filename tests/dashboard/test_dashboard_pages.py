@@ -165,7 +165,7 @@ def test_older_events_follow_without_a_gap(
     client, path, seen = signed_in(viewer), "/dashboard/events?", []
     while path:
         page = client.get(path, headers=HTML).content.decode()
-        seen += re.findall(r'<tr id="([ct]\d+)"', page)
+        seen += re.findall(r'<tr role="row" id="([ct]\d+)"', page)
         older = re.search(r'rel="next" href="([^"]+)"', page)
         path = "/dashboard/events" + older[1].replace("&amp;", "&") if older else ""
     assert len(seen) == len(set(seen)) == 15
@@ -234,6 +234,16 @@ def test_reset_is_a_command_with_who_and_why(fleet_of_two: Any, operator: User, 
     assert (answer.status_code, answer["Location"]) == (302, "/dashboard?state=open")
     assert audit("reset") == [("bank-api", "user:olivia", "INC-7")]
     assert "Reset bank-api: asked 2 instances." in client.get("/dashboard", headers=HTML).content.decode()
+
+
+def test_a_page_that_goes_on_by_itself_takes_nobodys_message(
+    fleet_of_two: Any, operator: User, signed_in: SignedIn
+) -> None:
+    client = signed_in(operator)
+    client.post("/dashboard/reset", {"target": "bank-api 1"}, headers=HTML)
+    by_script = client.get("/dashboard/alerts", headers={**HTML, "Sec-Fetch-Dest": "empty"}).content.decode()
+    assert "asked 2 instances" not in by_script
+    assert "asked 2 instances" in client.get("/dashboard", headers=HTML).content.decode()
 
 
 def test_a_script_is_told_whom_to_wait_for(fleet_of_two: Any, operator: User, signed_in: SignedIn) -> None:
