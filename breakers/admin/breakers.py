@@ -97,9 +97,9 @@ class BreakerConfigAdmin(_Admin):
         by, at = getattr(breaker, "changed_by", None), getattr(breaker, "changed_at", None)
         return f"{by}, {at:%Y-%m-%d %H:%M} UTC" if by and at else ""
 
-    @admin.display(description="dashboard")
+    @admin.display(description="live")
     def dashboard(self, breaker: BreakerConfig) -> SafeString:
-        return format_html('<a href="/dashboard/breakers/{}">live</a>', breaker.name)
+        return format_html('<a href="/dashboard/breakers/{}">page</a>', breaker.name)
 
     def get_fieldsets(self, request: HttpRequest, obj: BreakerConfig | None = None) -> Fieldsets:  # type: ignore[override]  # narrower than the stubs' sequences
         may_write = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
