@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from breakers.client import console
 from breakers.client.answers import BreakerRow
-from breakers.client.errors import AccessDeniedError, ServiceError, ServiceUnreachableError
+from breakers.client.errors import AccessDeniedError, InvalidRequestError, ServiceError, ServiceUnreachableError
 from breakers.client.service import CircuitBreakerServiceClient
 from breakers.core.errors import ConfigError
 from breakers.core.states import Override
@@ -95,16 +95,20 @@ async def release(client: CircuitBreakerServiceClient, asked: argparse.Namespace
 async def watch(client: CircuitBreakerServiceClient, asked: argparse.Namespace, screen: Screen) -> None:
     """Until interrupted: the table drawn anew on a terminal, elsewhere a line for each breaker that changed."""
     seen: dict[str, str] = {}
+    _draw(await _rows(client, asked), seen, screen)
+    said = ""
     while True:
+        await asyncio.sleep(asked.every)
         try:
             rows = await _rows(client, asked)
-        except AccessDeniedError:
+        except (AccessDeniedError, InvalidRequestError):
             raise
-        except ServiceError as error:  # it may come back
-            print(error, file=sys.stderr, flush=True)
+        except ServiceError as error:  # it was there, and may come back
+            if said != (said := str(error)):
+                _complain(error, REFUSED)
         else:
+            said = ""
             _draw(rows, seen, screen)
-        await asyncio.sleep(asked.every)
 
 
 def _draw(rows: Sequence[BreakerRow], seen: dict[str, str], screen: Screen) -> None:

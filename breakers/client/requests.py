@@ -97,9 +97,9 @@ class Requests:
         except TimeoutError as error:
             raise ServiceUnreachableError(f"{self.url} did not answer within {timeout:g} s", code="timeout") from error
         except (ClientError, OSError) as error:
-            cause = error.os_error if isinstance(error, ClientConnectorError) else error
-            what = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-            raise ServiceUnreachableError(f"{self.url} could not be asked: {what}", code="unreachable") from error
+            raise ServiceUnreachableError(
+                f"{self.url} could not be asked: {_what(error)}", code="unreachable"
+            ) from error
 
     async def pages(self, path: str, query: Query) -> AsyncGenerator[Json, None]:
         """Every result of every page; a page is fetched when the one before has been used up.
@@ -120,6 +120,14 @@ class Requests:
 
     async def close(self) -> None:
         await self._sessions.close()
+
+
+def _what(error: Exception) -> str:
+    """What kept us from an answer, in the system's own words where it has any."""
+    cause = error.os_error if isinstance(error, ClientConnectorError) else error
+    if isinstance(cause, ConnectionError) and cause.errno:  # asyncio's text is about its own call
+        return os.strerror(cause.errno)
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
 
 def path_of(name: str, *further: str) -> str:

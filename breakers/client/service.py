@@ -29,6 +29,8 @@ from breakers.core.states import Override
 __all__ = ["CircuitBreakerServiceClient", "circuit_breaker_client"]
 
 Row = TypeVar("Row")
+Config = CircuitBreakerConfig | Mapping[str, object]
+"""A whole config, or fields of one."""
 
 
 class CircuitBreakerServiceClient:
@@ -152,35 +154,34 @@ class CircuitBreakerServiceClient:
 
     async def create_circuit_breaker(
         self,
-        name: str,
-        config: CircuitBreakerConfig | Mapping[str, object] | None = None,
+        name: str | Config,
+        config: Config | None = None,
         **further: object,
     ) -> BreakerInfo:
         """A breaker whose config the fleet takes over; absent fields take the default, ``name`` replaces the config's.
 
-        ``further``: ``group``, ``description``, ``reason``.
+        A config alone has its name in it. ``further``: ``group``, ``description``, ``reason``, and single fields.
         """
-        values = config.as_dict() if isinstance(config, CircuitBreakerConfig) else dict(config or {})
-        return cast(
-            BreakerInfo, await self._requests.send("POST", "/circuit-breakers", {**values, **further, "name": name})
-        )
+        named = {"name": name} if isinstance(name, str) else _fields(name)
+        body = {**_fields(config or {}), **further, **named}
+        return cast(BreakerInfo, await self._requests.send("POST", "/circuit-breakers", body))
 
     async def update_circuit_breaker_config(
-        self, name: str, config: Mapping[str, object], *, reason: str | None = None, if_match: int | None = None
+        self, name: str, config: Config, *, reason: str | None = None, if_match: int | None = None
     ) -> SavedConfig:
         """Changes the fields that ``config`` names and leaves the others."""
         return await self._save("PATCH", name, config, reason, if_match)
 
     async def replace_circuit_breaker_config(
-        self, name: str, config: Mapping[str, object], *, reason: str | None = None, if_match: int | None = None
+        self, name: str, config: Config, *, reason: str | None = None, if_match: int | None = None
     ) -> SavedConfig:
         """Makes ``config`` the whole config: absent fields go back to their default."""
         return await self._save("PUT", name, config, reason, if_match)
 
     async def _save(
-        self, method: str, name: str, config: Mapping[str, object], reason: str | None, if_match: int | None
+        self, method: str, name: str, config: Config, reason: str | None, if_match: int | None
     ) -> SavedConfig:
-        body = {**config, **_given(reason=reason)}
+        body = {**_fields(config), **_given(reason=reason)}
         return cast(SavedConfig, await self._requests.send(method, path_of(name, "config"), body, if_match=if_match))
 
     async def delete_circuit_breaker(
@@ -225,6 +226,10 @@ class CircuitBreakerServiceClient:
     async def reset_all_circuit_breakers(self, *, reason: str | None = None) -> ResetAllDone:
         answer = await self._requests.send("POST", "/circuit-breakers/reset-all", _given(reason=reason))
         return cast(ResetAllDone, answer)
+
+
+def _fields(config: Config) -> Mapping[str, object]:
+    return config.as_dict() if isinstance(config, CircuitBreakerConfig) else config
 
 
 def _given(**values: object) -> dict[str, object]:

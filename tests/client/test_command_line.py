@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
+from aiohttp import web
 
 import breakers
 from breakers import CircuitBreakerConfig, CircuitBreakerState
@@ -139,6 +141,8 @@ def test_what_goes_wrong_is_one_sentence_and_an_exit_code(
         (["reset", "nobody"], 1, "There is no circuit breaker 'nobody'."),
         (["list", "--token", "wrong"], 1, ""),
         (["--url", nobody, "list"], 3, f"{nobody} could not be asked"),
+        (["--url", nobody, "watch"], 3, f"{nobody} could not be asked: Connection refused"),
+        (["watch", "--token", "wrong"], 1, "unknown or was revoked"),
         (["list", "--url", "nonsense"], 2, "url: must be http://host:port"),
     ):
         assert main(arguments) == code
@@ -179,6 +183,34 @@ def test_watch_tells_of_each_change_until_it_is_interrupted(
         watching.send_signal(signal.SIGINT)
         assert watching.wait(20) == 0
         assert watching.stderr.read() == ""
+
+
+async def test_watch_waits_for_a_control_plane_that_went_away_and_says_so_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen once, it may come back; what it says on the way reaches the terminal without its control characters."""
+    asked = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        if asked in (2, 3, 4):
+            return web.json_response({"error": {"code": "error", "message": "back\x1b[31m soon"}}, status=503)
+        if asked == 6:
+            return web.json_response({"error": {"code": "invalid", "message": "no such group"}}, status=400)
+        return web.json_response({"count": 0, "next": None, "previous": None, "results": []})
+
+    runner = web.AppRunner(app := web.Application(), access_log=None)
+    app.router.add_get("/circuit-breakers", answer)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        assert await asyncio.to_thread(main, ["--url", url, "watch", "--every", "0.01"]) == 1
+    finally:
+        await runner.cleanup()
+    assert asked == 6
+    assert capsys.readouterr().err.splitlines() == ["breakers: back [31m soon", "breakers: no such group"]
 
 
 def test_a_reader_that_goes_away_is_no_error(quotes: breakers.CircuitBreaker, control_plane: ServerProcess) -> None:
