@@ -175,13 +175,19 @@ def _commands(resets: Iterable[ConfigChange]) -> tuple[ResetRecord, ...]:
 
 
 def everybody() -> tuple[list[InstanceRecord], list[DepartedRecord]]:
-    """:func:`instances_observed` and :func:`departed` of one moment: nobody is counted in both, or in neither."""
+    """:func:`instances_observed` and :func:`departed` of one moment: nobody is counted in both, or in neither.
+
+    Where instances come and go all the time it waits for its turn, as a writer would.
+    """
     for _ in range(_SNAPSHOT_ATTEMPTS):
-        instances, sums = instances_observed(), departed()
+        found = instances_observed(), departed()
         still = set(Instance.objects.filter(folded=False).values_list("pk", flat=True))
-        if still == {record.id for record in instances}:
-            break
-    return instances, sums
+        if still == {record.id for record in found[0]}:
+            return found
+    with transaction.atomic():
+        instances = [row.record() for row in Instance.objects.select_for_update().filter(folded=False).order_by("pk")]
+        sums = [row.record() for row in Departed.objects.select_for_update().order_by("breaker")]
+        return instances, sums
 
 
 def instances_observed(since: datetime | None = None) -> list[InstanceRecord]:

@@ -53,11 +53,14 @@ def _fold_some(before: datetime) -> int:
 def take_back(ids: Iterable[UUID]) -> None:
     """Takes those of the instances that are folded out of the sums: their rows are about to count by themselves.
 
-    In the caller's transaction. One query where none is, as nearly always.
+    In the caller's transaction, whose first locks these are: instances by id, then sums by name, is everybody's order.
     """
-    rows: list[Instance] = []
-    for some in _cut(sorted(ids)):
-        rows += Instance.objects.select_for_update().filter(pk__in=some, folded=True).order_by("pk")
+    found: list[Instance] = []
+    for some in _cut(
+        sorted(ids)
+    ):  # all of them locked: one that is not folded yet must not be while its row is written
+        found += Instance.objects.select_for_update().only("folded", "gone_at").filter(pk__in=some).order_by("pk")
+    rows = list(Instance.objects.filter(pk__in=[row.pk for row in found if row.folded]))
     if not rows:
         return
     sums = _locked({name for row in rows for name in row.observed})
