@@ -31,7 +31,7 @@ class RequestIdFilter(logging.Filter):
     """Gives each record that is made for a request its ``request_id``."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if known := request_id.get():
+        if known := request_id.get() or getattr(getattr(record, "request", None), "request_id", ""):
             record.request_id = known
         return True
 

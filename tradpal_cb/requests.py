@@ -37,6 +37,7 @@ class RequestIds:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         known = id_for(request.headers.get(HEADER))
+        request.request_id = known  # type: ignore[attr-defined]  # for what Django logs of it when we are done
         ticket = request_id.set(known)
         began = time.monotonic()
         try:

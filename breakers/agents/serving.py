@@ -126,6 +126,7 @@ class Drain:
         for sign in SIGNALS:  # the next one is for the operating system
             self._loop.remove_signal_handler(sign)
             signal.signal(sign, signal.SIG_DFL)
+        logger.info("Draining: no new connections; requests in flight have %g s", self._patience)
         for port in self._server.ports:
             port.stopListening()
         self._deadline = self._loop.time() + self._patience

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -123,6 +124,23 @@ def test_reading_writes_no_line_but_has_an_id(server: ServerProcess) -> None:
     known = ask(server, "GET", "/circuit-breakers", None)
     assert re.fullmatch(r"[0-9a-f]{32}", known)
     assert not lines(server, request_id=known)
+
+
+def test_what_django_says_of_a_request_that_went_wrong_has_its_id_too(server: ServerProcess) -> None:
+    with pytest.raises(HTTPError) as refused:
+        ask(server, "GET", "/circuit-breakers/nobody", None, **{"X-Request-ID": "lost-17"})
+    refused.value.close()
+    assert refused.value.headers["X-Request-ID"] == "lost-17"
+    (line,) = eventually(lambda: lines(server, logger="django.request", request_id="lost-17"))
+    assert line["status_code"] == 404
+
+
+def test_all_that_a_server_says_to_machines_is_json_from_its_start_to_its_end(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, environment={"CIRCUIT_BREAKER_LOG_FORMAT": "json"}, tuned=True) as running:
+        running.request("GET", "/nowhere")
+    said = [json.loads(line)["message"] for line in running.log.read_text().splitlines()]
+    assert said[0].startswith(f"Serving on {running.url} (daphne on uvloop")
+    assert said[-1].startswith("Draining: no new connections")
 
 
 @pytest.mark.parametrize("given", [None, "", "two words", "x" * 65, "line\nbreak", "ünsafe", "<script>"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.conf import settings
@@ -9,6 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
 from breakers.agents import serving
+
+logger = logging.getLogger("breakers.serving")
 
 
 class Command(BaseCommand):
@@ -38,8 +41,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
 
     def _announce(self, text: str) -> None:
-        self.stdout.write(text)
-        self.stdout.flush()
+        logger.info("%s", text)  # as everything that a server says: where operators look, as they read it
 
 
 def _application() -> Any:  # an ASGI application has no common type
