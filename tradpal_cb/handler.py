@@ -73,7 +73,8 @@ class OneHopHandler(ASGIHandler):
             response = await self._at_once(scope, request)
             if response is not None:
                 return response
-            request = self.request_class(scope, body)  # untouched by what was tried
+            first, request = request, self.request_class(scope, body)  # untouched by what was tried
+            self._hot.begin_anew(request, first)
         pool = self._pool if scope["method"] in _READING else self._writers
         found: HttpResponseBase = await _hop(pool, self._answer, scope, request)
         return found

@@ -28,7 +28,7 @@ from .memory import encoded, kept_answers, known_keys
 from .permissions import public_read
 from .rows import select_rows
 from .serializers import RowsQuery
-from .throttling import may_try_keys, wait_of
+from .throttling import count_no_more, may_try_keys, wait_of
 from .views import StateView, breaker_state, dashboard_json
 
 JSON: Final = "application/json"
@@ -132,6 +132,11 @@ def look(secrets: Iterable[str]) -> None:
 def mark_at_once(request: HttpRequest) -> None:
     """The request is answered on an event loop, after a :func:`look` that began later than it came."""
     setattr(request, _AT_ONCE, True)
+
+
+def begin_anew(again: HttpRequest, first: HttpRequest) -> None:
+    """``first`` turned out to belong :class:`Elsewhere`: ``again`` is the same request, for a thread."""
+    count_no_more(again, first)
 
 
 def _is_at_once(request: HttpRequest) -> bool:

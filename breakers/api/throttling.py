@@ -24,10 +24,25 @@ STRANGER_RATE: Final = 50.0
 _SECONDS_OF_BURST: Final = 2.0
 _WRONG_KEYS: Final = 10.0
 _WRONG_KEYS_BURST: Final = 50.0
+_COUNTED: Final = "_counted_by_throttle"
 
 
 def wait_of(request: Request | HttpRequest) -> float:
-    """0 when the caller may make this request, which is thereby counted; else the seconds to wait."""
+    """0 when the caller may make this request, which is thereby counted, once; else the seconds to wait."""
+    made = getattr(request, "_request", request)
+    if getattr(made, _COUNTED, False):
+        return 0.0
+    wait = _wait_of(request)
+    setattr(made, _COUNTED, not wait)
+    return wait
+
+
+def count_no_more(again: HttpRequest, first: HttpRequest) -> None:
+    """``again`` is the same request as ``first``, begun anew: it is not counted a second time."""
+    setattr(again, _COUNTED, getattr(first, _COUNTED, False))
+
+
+def _wait_of(request: Request | HttpRequest) -> float:
     key, user = key_of(request), request.user
     if key is not None:
         return _take(f"key {key.pk}", "CIRCUIT_BREAKER_KEY_RATE", KEY_RATE)
