@@ -1,0 +1,229 @@
+"""Each way in which a server misbehaves, through each way of asking: what the caller gets, what the breaker counts, and
+that the pool has its one connection back."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+import breakers
+from breakers import CircuitBreaker, CircuitBreakerConfig, HttpCircuitBreaker, HttpConfig
+from breakers.testing import fresh_registry
+from tests.misbehaving import (
+    Server,
+    Step,
+    answers,
+    hangs,
+    hangs_mid_body,
+    redirects,
+    resets,
+    resets_mid_body,
+    resets_mid_headers,
+)
+from tests.servers import free_port
+
+SHORT = 0.3
+NAME = "misbehaving"
+CONFIG = CircuitBreakerConfig(name=NAME, timeout=SHORT, failure_threshold=100)
+ONCE = HttpConfig(max_retries=0)
+
+
+async def refuses(request: web.Request) -> web.StreamResponse:
+    raise AssertionError("nobody is there to be asked")
+
+
+async def trickles_headers(request: web.Request) -> web.StreamResponse:
+    """A letter now and then: no wait for one is ever long."""
+    assert request.transport is not None
+    request.transport.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while not request.transport.is_closing():
+        request.transport.write(b"x")
+        await asyncio.sleep(0.02)
+    return web.Response()
+
+
+async def trickles_body(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "100000"})
+    await response.prepare(request)
+    while True:
+        await response.write(b"x")
+        await asyncio.sleep(0.02)
+
+
+async def closes_after_the_answer(request: web.Request) -> web.StreamResponse:
+    """Says that it keeps the connection, and closes it."""
+    assert request.transport is not None
+    request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: keep-alive\r\n\r\nfine")
+    request.transport.close()
+    return web.Response()
+
+
+@dataclass(frozen=True)
+class Case:
+    steps: tuple[Step, ...]
+    gets: int | type[BaseException]
+    """A status, or what is raised."""
+    counts: str
+    also: str = ""
+    """Another counter that goes up."""
+
+
+BODY = {
+    "slow body": Case((hangs_mid_body,), TimeoutError, "failures", "timeouts"),
+    "trickling body": Case((trickles_body,), TimeoutError, "failures", "timeouts"),
+}
+CASES = {
+    "refused": Case((refuses,), aiohttp.ClientConnectorError, "failures"),
+    "reset": Case((resets,), aiohttp.ServerDisconnectedError, "failures"),
+    "reset mid-headers": Case((resets_mid_headers,), aiohttp.ClientError, "failures"),
+    "reset mid-body": Case((resets_mid_body,), aiohttp.ClientPayloadError, "failures"),
+    "slow headers": Case((hangs,), TimeoutError, "failures", "timeouts"),
+    "trickling headers": Case((trickles_headers,), TimeoutError, "failures", "timeouts"),
+    "500": Case((answers(500),), 500, "failures"),
+    "429 with Retry-After": Case((answers(429, Retry_After="3600"),), 429, "failures"),
+    "404": Case((answers(404),), 404, "successes"),
+    "huge body": Case((answers(body=b"x" * 20_000_000),), 200, "successes"),
+    "keep-alive closed": Case((closes_after_the_answer,), 200, "successes"),
+}
+
+
+async def through(way: str, session: aiohttp.ClientSession, url: str, **options: object) -> int:
+    """A POST, which neither aiohttp nor we send again; its status when its body has been read."""
+    http = HttpCircuitBreaker(breakers.get_circuit_breaker(NAME, CONFIG), ONCE)
+    if way == "http.post":
+        return (await http.post(session, url, **options)).status  # type: ignore[arg-type]  # aiohttp's
+    asked = session.post(url, **options) if way == "middleware" else http.post(session, url, stream=True, **options)  # type: ignore[arg-type]  # aiohttp's
+    async with asked as response:
+        await response.read()
+        return response.status
+
+
+def session_of(way: str) -> aiohttp.ClientSession:
+    guard = breakers.aiohttp_middleware(lambda request: NAME, CONFIG, ONCE)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=1), middlewares=(guard,) if way == "middleware" else ()
+    )
+
+
+def counted() -> dict[str, int]:
+    metrics = breakers.get_circuit_breaker(NAME).get_metrics()
+    names = ("successes", "failures", "rejected", "ignored", "late", "timeouts")
+    return {name: metrics[f"{name}_total"] for name in names if metrics[f"{name}_total"]}
+
+
+async def the_pool_is_whole(server: Server, session: aiohttp.ClientSession) -> None:
+    server.script(answers())
+    async with asyncio.timeout(20), session.get(server.url, middlewares=()) as response:
+        assert await response.read() == b"fine"
+
+
+@pytest.mark.parametrize("way", ["http.post", "http.post(stream=True)", "middleware"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+async def test_what_the_caller_gets_what_counts_and_what_the_pool_keeps(server: Server, case: Case, way: str) -> None:
+    server.script(*case.steps)
+    url = f"http://127.0.0.1:{free_port()}/" if case.steps == (refuses,) else server.url
+    with fresh_registry():
+        async with session_of(way) as session:
+            if isinstance(case.gets, int):
+                assert await through(way, session, url) == case.gets
+            else:
+                with pytest.raises(case.gets):
+                    await through(way, session, url)
+            assert counted() == {case.counts: 1} | ({case.also: 1} if case.also else {})
+            await the_pool_is_whole(server, session)
+
+
+@pytest.mark.parametrize("case", BODY.values(), ids=BODY.keys())
+async def test_the_breakers_limit_covers_a_body_that_is_read_for_the_caller(server: Server, case: Case) -> None:
+    server.script(*case.steps)
+    with fresh_registry():
+        async with session_of("http.post") as session:
+            with pytest.raises(TimeoutError):
+                await through("http.post", session, server.url)
+            assert counted() == {"failures": 1, "timeouts": 1}
+            await the_pool_is_whole(server, session)
+
+
+@pytest.mark.parametrize("way", ["http.post(stream=True)", "middleware"])
+@pytest.mark.parametrize("case", BODY.values(), ids=BODY.keys())
+async def test_a_body_that_the_caller_reads_has_the_callers_limit(server: Server, case: Case, way: str) -> None:
+    server.script(*case.steps)
+    with fresh_registry():
+        async with session_of(way) as session:
+            with pytest.raises(TimeoutError):
+                await through(way, session, server.url, timeout=aiohttp.ClientTimeout(total=SHORT))
+            assert counted() == {"failures": 1, "timeouts": 1}
+            await the_pool_is_whole(server, session)
+
+
+@pytest.mark.parametrize("way", ["http.post", "http.post(stream=True)", "middleware"])
+@pytest.mark.parametrize("step", [hangs, hangs_mid_body])
+async def test_a_cancelled_caller_is_no_evidence(server: Server, step: Step, way: str) -> None:
+    reached = asyncio.Event()
+
+    async def reach(request: web.Request) -> web.StreamResponse:
+        reached.set()
+        return await step(request)
+
+    server.script(reach)
+    with fresh_registry():
+        async with session_of(way) as session:
+            asking = asyncio.create_task(through(way, session, server.url))
+            await reached.wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            assert counted() == {"ignored": 1}
+            await the_pool_is_whole(server, session)
+
+
+@pytest.mark.parametrize("way", ["http.post", "http.post(stream=True)"])
+async def test_a_chain_of_redirects_is_one_call_and_for_the_middleware_each_is_one(server: Server, way: str) -> None:
+    for asked, expected in ((way, 1), ("middleware", 3)):
+        server.script(redirects("/a"), redirects("/b"), answers())
+        with fresh_registry():
+            async with session_of(asked) as session:
+                assert await through(asked, session, server.url) == 200
+                assert counted() == {"successes": expected}
+                await the_pool_is_whole(server, session)
+        breakers.registry.forget(NAME)
+
+
+@pytest.mark.parametrize("way", ["http.post(stream=True)", "middleware"])
+async def test_a_response_that_is_forgotten_counts_when_aiohttp_lets_go_of_it(server: Server, way: str) -> None:
+    """It holds an unfinished one itself, whoever has forgotten it, until the session closes."""
+    server.script(hangs_mid_body)
+    with fresh_registry():
+        async with session_of(way) as session:
+            http = HttpCircuitBreaker(breakers.get_circuit_breaker(NAME, CONFIG), ONCE)
+            asked = session.post(server.url) if way == "middleware" else http.post(session, server.url, stream=True)
+            await asked
+            del asked
+            assert counted() == {}
+        await asyncio.sleep(0)  # the transport hears of its end
+        gc.collect()
+        assert counted() == {"successes": 1}
+
+
+async def test_a_probe_whose_body_nobody_reads_does_not_hold_the_breaker_half_open(server: Server) -> None:
+    server.script(hangs_mid_body)
+    breaker = CircuitBreaker(CircuitBreakerConfig(name="a", failure_threshold=1, success_threshold=1, timeout=0.1))
+    with pytest.raises(OSError), breaker:
+        raise OSError
+    breaker.configure(CircuitBreakerConfig(recovery_timeout=1e-9, success_threshold=1, timeout=0.1))
+    async with aiohttp.ClientSession() as session:
+        http = HttpCircuitBreaker(breaker, ONCE)
+        held = await http.get(session, server.url, stream=True)
+        with pytest.raises(breakers.CircuitBreakerOpenError):
+            await http.get(session, server.url)
+        await asyncio.sleep(0.11)  # the probe's lease
+        server.script(answers())
+        assert (await http.get(session, server.url)).status == 200
+        assert breaker.state is breakers.CircuitBreakerState.CLOSED
+        held.close()
+        assert breaker.get_metrics()["late_total"] == 1
