@@ -19,6 +19,8 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, overload
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from breakers.client.link import service_name
@@ -175,7 +177,8 @@ class _Connection:
 
 async def _hold(url: str) -> AsyncGenerator[_Connection, None]:
     """Open until it is closed: by us, or by the loop, which ends its generators when it ends."""
-    async with Redis.from_url(url, socket_timeout=_ANSWER, socket_connect_timeout=_ANSWER) as redis:
+    at_once = Retry(NoBackoff(), 1)  # for a connection that has died since it was last used
+    async with Redis.from_url(url, socket_timeout=_ANSWER, socket_connect_timeout=_ANSWER, retry=at_once) as redis:
         yield _Connection(redis)
 
 

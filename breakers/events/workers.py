@@ -9,6 +9,8 @@ from typing import Final, Protocol
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class Worker:
         wait = FIRST_WAIT
         while not self._stopping.is_set():
             try:
-                with Redis.from_url(self._url, socket_timeout=ANSWER, socket_connect_timeout=ANSWER) as redis:
+                with self._connect() as redis:
                     self._work.begin(redis)
                     while not self._stopping.is_set():
                         self._work.step(redis)
@@ -67,6 +69,11 @@ class Worker:
                 self._stopping.wait(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
         connection.close()
+
+    def _connect(self) -> Redis:
+        """Without redis-py's own patience: it would hold up the end of the server, and the word that Redis is away."""
+        patience = Retry(NoBackoff(), 0)
+        return Redis.from_url(self._url, socket_timeout=ANSWER, socket_connect_timeout=ANSWER, retry=patience)
 
     def _say(self, error: Exception) -> None:
         level = logging.DEBUG if type(error) in self._said else logging.WARNING

@@ -7,16 +7,18 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+import psycopg
 import pytest
 from redis import Redis
 
 from breakers.core.events import STREAM
 from breakers.events.consumer import GROUP
+from tests.engines import Postgres
 from tests.events.conftest import RECOVERED, dead, put, stream
 from tests.programs import ServiceProcess
 from tests.redis_server import RedisServer
@@ -160,32 +162,49 @@ def test_in_a_storm_in_which_redis_is_killed_twice_every_transition_is_told_once
     assert "events-in: goes on" in log
 
 
-def test_two_servers_share_what_comes_in_and_one_goes_on_alone(
-    server: ServerProcess, durable: RedisServer, tmp_path: Path
+@pytest.mark.timeout(240)  # two servers and a database of their own
+def test_two_servers_on_postgresql_share_the_work_and_the_one_that_is_left_goes_on(
+    durable: RedisServer, tmp_path: Path
 ) -> None:
-    server.request("POST", "/circuit-breakers", {"name": "data_service"})
-    second = server_of(tmp_path / "two", durable, database=server.database)
-    second.start()
-    try:
+    with Postgres() as postgres, ExitStack() as stack:
+        shared = {"DATABASE_URL": postgres.url, "REDIS_URL": durable.url, "DJANGO_SECRET_KEY": "x" * 50}
+        first, second = (ServerProcess(tmp_path, environment=shared, tuned=True) for _ in range(2))
+        first.manage("migrate", "--verbosity", "0")
+        second.token = first.create_key("tests", "agent,read,operate")
+        for server in (first, second):  # the first takes the lease of who sends
+            server.start(within=60)
+            stack.callback(server.stop)
+        service = stack.enter_context(ServiceProcess(second, log=tmp_path / "service.log")).linked()
+        service.ask("breaker", name="data_service", failure_threshold=1, recovery_timeout=3600.0)
+        eventually(lambda: see(durable, stream), what="somebody sends")
         eventually(lambda: len(see(durable, lambda redis: redis.xinfo_consumers(STREAM, GROUP))) == 2)
+
+        service.ask("storm", name="data_service", transitions=300, pause=0.01)
         with durable.client() as redis:
             for number in range(300):
-                put(redis, {**RECOVERED, "event_id": f"event {number % 100}", "metadata": {"number": number}})
+                put(redis, {**RECOVERED, "event_id": f"event {number % 100}", "data": {"service_name": "kyc"}})
                 if number == 150:
-                    second.kill()
-            put(redis, "{")
+                    first.kill()
+            put(redis, {**RECOVERED, "data": {}})
 
         def settled() -> bool:
             group = see(durable, lambda redis: redis.xinfo_groups(STREAM))[0]
-            return group["pending"] == 0 and group["lag"] == 0
+            return not service.ask("storming") and group["pending"] == group["lag"] == 0
 
-        eventually(settled, within=30, what="what the killed server had taken is claimed")
-    finally:
-        second.stop()
-    assert len(asked(server, "SELECT 1 FROM breakers_configchange WHERE kind = 'reset'")) == 100, "each id once"
-    assert len(see(durable, dead)) == 1
-    metrics = server.request("GET", "/metrics")[1]
-    assert 'control_plane_events_received_total{outcome="dead"} 1.0' in metrics
+        eventually(settled, within=60, what="what the killed server had taken is claimed")
+        database = stack.enter_context(closing(psycopg.connect(postgres.url)))
+        database.autocommit = True
+
+        def rows(query: str) -> list[Any]:
+            return database.execute(query).fetchall()
+
+        history = "SELECT instance::text, sequence FROM breakers_statechange ORDER BY id"
+        eventually(lambda: len(rows(history)) >= 300, within=40)
+        eventually(lambda: not rows("SELECT 1 FROM breakers_outgoingevent"), within=40, what="the other sends")
+        assert told(durable) == rows(history), "each once, in order"
+        assert len(rows("SELECT 1 FROM breakers_appliedevent")) == 100, "each id once"
+        assert len(see(durable, dead)) == 1
+        assert 'control_plane_events_received_total{outcome="applied"}' in second.request("GET", "/metrics")[1]
 
 
 def test_without_redis_there_is_no_thread_and_nothing_is_loaded_for_it(tmp_path: Path, durable: RedisServer) -> None:
