@@ -253,6 +253,16 @@ async def test_a_service_that_was_away_hears_what_it_missed(client: Open, redis:
     assert (before, after) == ([], ["a"])
 
 
+async def test_a_service_begins_with_what_comes_after_it_subscribed(client: Open) -> None:
+    heard: list[str] = []
+    service = client()
+    await service.publish("service.recovery", {"service_name": "before"})
+    await service.subscribe("service.recovery", heard.append)
+    await service.publish("service.recovery", {"service_name": "after"})
+    await until(lambda: heard)
+    assert heard == ["after"]
+
+
 async def test_what_a_killed_process_had_taken_is_handled_by_another(client: Open, redis: Redis) -> None:
     heard: list[str] = []
     service = client()
