@@ -171,7 +171,7 @@ class Fleet:
         """A link opened. ``forgotten``: of an instance whose first counts are in the totals, from whenever that was."""
         with self._lock:
             self._ledger.connect(identity, at)
-            self._ledger.instances[identity.id].forgotten = forgotten
+            self._ledger.instances[identity.id].forgotten |= forgotten
         self._notify()
 
     def knows(self, instance_id: UUID) -> bool:

@@ -164,6 +164,17 @@ def test_who_returns_after_it_was_forgotten_is_not_counted_twice(live, monkeypat
     assert counted(restart(live))[0] == 8
 
 
+def test_who_was_forgotten_and_loses_its_first_connection_is_not_counted_twice_either(live, monkeypatch):
+    one = live.link().tell(add={"successes": 5})
+    leave(live, one)
+    live.now += services.FORGET_AFTER
+    services.instances_forget(before=live.now - services.FORGET_AFTER)
+    restart(live)
+    come_back(live, one, monkeypatch).disconnect()
+    come_back(live, one, monkeypatch).tell()
+    assert counted(live)[0] == 5
+
+
 def test_a_process_that_is_merely_old_is_counted_whole(live, monkeypatch):
     one = live.link()
     live.now += services.FORGET_AFTER + LONG
