@@ -81,6 +81,15 @@ def test_bodies_of_several_breakers_may_end_in_another_order_than_they_began(mak
     assert (counts(first), counts(second)) == ((1, 0, 0), (0, 1, 0))
 
 
+def test_the_outermost_of_three_bodies_may_end_first(make) -> None:
+    outer, middle, inner = make(name="outer"), make(name="middle"), make(name="inner")
+    for breaker in (outer, middle, inner):
+        breaker.__enter__()
+    for breaker in (outer, middle, inner):
+        breaker.__exit__(None, None, None)
+    assert [counts(breaker) for breaker in (outer, middle, inner)] == [(1, 0, 0)] * 3
+
+
 async def test_with_and_async_with_of_one_breaker_may_cross(make) -> None:
     breaker = make()
     breaker.__enter__()

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -315,15 +316,23 @@ def test_loops_that_come_and_go_are_not_kept() -> None:
     assert sum(key[1] == 29.0 for key in _queues) == 1
 
 
-def test_many_event_loops_at_once_each_have_their_own_deadlines() -> None:
-    breaker = limited(timeout=0.05, failure_threshold=0)
+@pytest.mark.parametrize("form", ["call", "async with"])
+def test_many_event_loops_at_once_each_have_their_own_deadlines(form) -> None:
+    breaker = limited(timeout=0.5, failure_threshold=0)
     ends: list[str] = []
+
+    async def guarded(function: Callable[..., Awaitable[None]], *args: float) -> None:
+        if form == "call":
+            await breaker.call(function, *args)
+        else:
+            async with breaker:
+                await function(*args)
 
     async def main() -> None:
         for _ in range(50):
-            await breaker.call(asyncio.sleep, 0)
+            await guarded(asyncio.sleep, 0)
         with pytest.raises(TimeoutError):
-            await breaker.call(forever)
+            await guarded(forever)
         ends.append("timeout")
 
     threads = [threading.Thread(target=lambda: asyncio.run(main())) for _ in range(8)]
