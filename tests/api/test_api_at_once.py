@@ -131,7 +131,6 @@ class TestAtOnce:
         handler._looks.outdate()
         await ask(handler, scope(ADDRESSES[1], **bearer))
         assert threading.current_thread() not in where
-        monkeypatch.undo()
 
     async def test_a_list_that_is_not_made_yet_is_made_in_a_thread(self, handler, bearer, monkeypatch):
         made, encoded = [], memory.encoded
