@@ -35,6 +35,10 @@ PICTURES = (
 
 
 class Stage(ServerProcess):
+    def start(self, *, within: float = 180.0) -> None:
+        """A fleet with a past takes its time to build."""
+        super().start(within=within)
+
     @property
     def _command(self) -> list[str]:
         return ["-m", "tests.stage", "--port", str(self.port)]
@@ -69,7 +73,7 @@ def prepare(page: Page, what: str, sockets: list[WebSocketRoute]) -> None:
     page.wait_for_selector("[data-link=live]")
     page.wait_for_timeout(1500)  # a first update has come, and the server's part of the page
     if what == "force":
-        page.get_by_role("button", name="Force closed…").click()
+        page.get_by_role("link", name="Force closed…").click()
     if what == "lose":
         sockets[0].close(code=1012)
         page.wait_for_timeout(7000)

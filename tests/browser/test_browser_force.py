@@ -36,7 +36,7 @@ def known(server: ServerProcess, service: Callable[[str], ServiceProcess]) -> Kn
 def asked(page: Page, button: str) -> Locator:
     """The dialog that a button of a live page opens."""
     expect(page.locator("#link-word")).to_have_text("Live")
-    page.get_by_role("button", name=button).click()
+    page.get_by_role("link", name=button).click()
     return page.get_by_role("dialog")
 
 
@@ -144,7 +144,7 @@ def test_forcing_works_without_javascript(
 ) -> None:
     known("force.plain")
     page = open_page("/dashboard/breakers/force.plain", java_script_enabled=False)
-    page.get_by_role("button", name="Force closed…").click()
+    page.get_by_role("link", name="Force closed…").click()
     page.locator("main").get_by_label("Reason").fill("shadow")
     page.locator("main").get_by_label("Type the name of the breaker").fill("nonsense")
     page.locator("main").get_by_role("button", name="Force closed").click()

@@ -64,7 +64,7 @@ def test_axe_has_nothing_to_say_of_dialogs_and_bad_news(scene: None, open_page: 
     page.get_by_role("button", name="Reset looks.open").click()
     check(page, "reset dialog")
     page.keyboard.press("Escape")
-    page.get_by_role("button", name="Reset all…").click()
+    page.get_by_role("link", name="Reset all…").click()
     check(page, "reset-all dialog")
     page.keyboard.press("Escape")
     page.keyboard.press("?")
@@ -72,7 +72,7 @@ def test_axe_has_nothing_to_say_of_dialogs_and_bad_news(scene: None, open_page: 
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(page.url.split("?")[0] + "/breakers/looks.open")
     expect(page.locator("#link-word")).to_have_text("Live")
-    page.get_by_role("button", name="Force closed…").click()
+    page.get_by_role("link", name="Force closed…").click()
     check(page, "force dialog, narrow")
 
 
@@ -130,7 +130,7 @@ def test_resetting_all_takes_the_right_number(scene: None, open_page: Open, comp
     page = open_page("/dashboard?search=looks.closed")
     expect(page.locator("#link-word")).to_have_text("Live")
     for typed, answer in (("2", "Nothing was reset: 1 breaker would be."), ("1", "Reset 1 breaker.")):
-        page.get_by_role("button", name="Reset all…").click()
+        page.get_by_role("link", name="Reset all…").click()
         dialog = page.get_by_role("dialog")
         expect(dialog).to_contain_text("Reset 1 breaker?")
         dialog.get_by_label("Type 1 to confirm").fill(typed)
