@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
@@ -75,8 +76,6 @@ def authenticate_key(secret: str, scope: str | None = None) -> ApiKey | None:
 def _found(digest: str) -> ApiKey | None:
     try:
         key = outage.ask(lambda: ApiKey.objects.filter(digest=digest, revoked_at=None).first())
-        if key is not None:
-            _note_use(key)
     except AWAY:
         key = known_keys.recall(digest)
         if key is None:
@@ -86,17 +85,37 @@ def _found(digest: str) -> ApiKey | None:
         known_keys.forget(digest)
     else:
         known_keys.remember(digest, key)
+        _note_use(key)
     return key
 
 
 def _note_use(key: ApiKey) -> None:
-    """At most once a minute: a key may make hundreds of requests a second."""
+    """At most once a minute: a key may make hundreds of requests a second. What cannot be noted refuses nobody."""
     now = timezone.now()
     stale = now - _USE_RESOLUTION
-    if key.last_used_at is None or key.last_used_at <= stale:
+    if (key.last_used_at is None or key.last_used_at <= stale) and _notes.may_try():
         unnoted = Q(last_used_at=None) | Q(last_used_at__lte=stale)
-        ApiKey.objects.filter(unnoted, pk=key.pk).update(last_used_at=now)
+        try:
+            ApiKey.objects.filter(unnoted, pk=key.pk).update(last_used_at=now)
+        except AWAY:  # a writer that holds SQLite for longer than we wait, say
+            _notes.failed()
         key.last_used_at = now
+
+
+class _Notes:
+    """After a note that could not be written none is tried for a minute: each try may have waited seconds for it."""
+
+    def __init__(self) -> None:
+        self._again = 0.0
+
+    def may_try(self) -> bool:
+        return time.monotonic() >= self._again
+
+    def failed(self) -> None:
+        self._again = time.monotonic() + _USE_RESOLUTION.total_seconds()
+
+
+_notes: Final = _Notes()
 
 
 def _digest(secret: str) -> str:

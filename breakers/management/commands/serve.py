@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from django.conf import settings
@@ -10,8 +9,6 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
 from breakers.agents import serving
-
-logger = logging.getLogger("breakers.serving")
 
 
 class Command(BaseCommand):
@@ -41,7 +38,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
 
     def _announce(self, text: str) -> None:
-        logger.info("%s", text)  # as everything that a server says: where operators look, as they read it
+        serving.logger.info("%s", text)  # as everything that a server says: where operators look, as they read it
 
 
 def _application() -> Any:  # an ASGI application has no common type
