@@ -38,14 +38,14 @@ async def late(text: str, send: Callable[[str], Awaitable[None]]) -> None:
 
 
 class Losing:
-    """Loses every third message."""
+    """Loses every third message; not the greetings, without which both wait until the other seems dead."""
 
     def __init__(self) -> None:
         self.met = 0
 
     async def __call__(self, text: str, send: Callable[[str], Awaitable[None]]) -> None:
         self.met += 1
-        if self.met % 3:
+        if self.met % 3 or text.startswith(('{"type":"hello"', '{"type":"welcome"')):
             await send(text)
 
 
