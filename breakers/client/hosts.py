@@ -30,7 +30,7 @@ class Seat:
 
 _seats: dict[str, Seat] = {}
 """Of every breaker made here, by name: sessions that share one use it, and keep it, together."""
-_lock = threading.Lock()  # sessions of several event loops may share one middleware
+_lock = threading.RLock()  # sessions of several event loops share seats; a listener of the registry may make a request
 
 
 class Hosts:
