@@ -69,7 +69,8 @@ class HttpCircuitBreaker:
     Every method takes what the session's own takes, and ``stream``. By default the body is read inside the guarded
     call, so that a broken body counts and the connection is back in the pool; ``stream=True`` leaves it open and
     settles when it ends, fails or is released. The breaker's ``timeout`` covers one attempt (of a stream: up to its
-    headers); aiohttp's total limit covers all attempts with their waits. Raises what aiohttp raises, and
+    headers); aiohttp's total limit covers all attempts with their waits. ``raise_for_status`` judges the last response,
+    after the session's traces have seen each attempt end. Raises what aiohttp raises, and
     :class:`HttpCircuitBreakerOpenError`.
     """
 
