@@ -33,7 +33,7 @@ class Server(ServerProcess):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, environment={"CIRCUIT_BREAKER_PUBLIC_READ": "1"})
 
-    def start(self, *, within: float = 180.0) -> None:
+    def start(self, within: float = 180.0) -> None:
         """A thousand breakers take their time to make."""
         super().start(within=within)
 

@@ -35,7 +35,7 @@ PICTURES = (
 
 
 class Stage(ServerProcess):
-    def start(self, *, within: float = 180.0) -> None:
+    def start(self, within: float = 180.0) -> None:
         """A fleet with a past takes its time to build."""
         super().start(within=within)
 
