@@ -69,6 +69,8 @@ class Subscription:
         self._closed_from_inside = False
         self._said: set[type[Exception]] = set()
         self._reclaim_due = 0.0
+        self._seen: bytes | str = ""
+        """The newest message that we know of, or what one would be called: from there a lost group begins anew."""
 
     def add(self, handler: Handler) -> Callable[[], None]:
         """Returns what takes it away again."""
@@ -140,14 +142,19 @@ class Subscription:
         self._interruptible = True
         messages = await self._read(">", block=BLOCK)
         self._interruptible = False
+        if messages:
+            self._seen = messages[-1][0]
         await self._take_all(messages)
 
     async def _join(self) -> None:
         try:
-            await self._redis.xgroup_create(STREAM, self._group, id="$", mkstream=True)
+            await self._redis.xgroup_create(STREAM, self._group, id=self._seen or "$", mkstream=True)
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
+        if not self._seen:
+            seconds, microseconds = await self._redis.time()
+            self._seen = f"{seconds * 1000 + microseconds // 1000 - 1}-0"  # what comes in this millisecond is new
 
     async def _leave(self) -> None:
         """With what was read but not handled, and without the name."""
