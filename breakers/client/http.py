@@ -111,6 +111,18 @@ class HttpCircuitBreaker:
     def reset(self) -> None:
         self.breaker.reset()
 
+    def force_open(self, expires_in: float | None = None, reason: str = "") -> None:
+        self.breaker.force_open(expires_in, reason)
+
+    def force_closed(self, expires_in: float | None = None, reason: str = "") -> None:
+        self.breaker.force_closed(expires_in, reason)
+
+    def release(self) -> None:
+        self.breaker.release()
+
+    def configure(self, config: CircuitBreakerConfig) -> None:
+        self.breaker.configure(config)
+
     def on_transition(self, listener: Callable[[Transition], None]) -> Callable[[], None]:
         return self.breaker.on_transition(listener)
 

@@ -20,6 +20,7 @@ from breakers import (
     ConfigError,
     HttpCircuitBreaker,
     HttpConfig,
+    Override,
 )
 from breakers.client.http import HttpCircuitBreakerOpenError
 from tests.misbehaving import (
@@ -401,6 +402,20 @@ async def test_one_name_is_one_machine_for_plain_and_http(server: Server, sessio
     assert plain.state is http.state is http.get_state() is OPEN
     http.reset()
     assert plain.state is CLOSED
+
+
+async def test_orders_reach_the_machine_through_its_http_breaker(server: Server, session: aiohttp.ClientSession) -> None:
+    http = guard()
+    http.force_open(expires_in=900.0, reason="INC-2291")
+    with pytest.raises(HttpCircuitBreakerOpenError) as rejected:
+        await http.get(session, server.url)
+    assert (rejected.value.reason, rejected.value.retry_after) == ("forced_open", None)
+    http.force_closed(expires_in=900.0, reason="INC-2291")
+    assert http.get_metrics()["override"] is Override.FORCED_CLOSED
+    http.release()
+    assert http.get_metrics()["override"] is None
+    http.configure(CircuitBreakerConfig(failure_threshold=9))
+    assert (http.name, http.config.failure_threshold) == ("data_service", 9)
 
 
 def test_a_second_different_http_config_is_an_error() -> None:
