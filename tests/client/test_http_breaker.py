@@ -404,7 +404,9 @@ async def test_one_name_is_one_machine_for_plain_and_http(server: Server, sessio
     assert plain.state is CLOSED
 
 
-async def test_orders_reach_the_machine_through_its_http_breaker(server: Server, session: aiohttp.ClientSession) -> None:
+async def test_orders_reach_the_machine_through_its_http_breaker(
+    server: Server, session: aiohttp.ClientSession
+) -> None:
     http = guard()
     http.force_open(expires_in=900.0, reason="INC-2291")
     with pytest.raises(HttpCircuitBreakerOpenError) as rejected:
