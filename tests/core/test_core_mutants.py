@@ -456,12 +456,12 @@ async def test_a_call_of_a_bucket_learnt_counts_in_full_and_its_lower_bound_is_t
     def take(seconds: float) -> None:
         clock.now = seconds
 
-    for duration in (BOUNDS[61], BOUNDS[61], BOUNDS[61], BOUNDS[60]):
+    for duration in (BOUNDS[61], BOUNDS[61], BOUNDS[61], BOUNDS[60], BOUNDS[60], BOUNDS[70]):
         clock.now = 0.0  # no look in between: that is a step, and makes it forget what it has learnt
         await settled_by(form, breaker, functools.partial(take, duration))
     clock.now = 0.0
     breaker.call_sync(take, BOUNDS[60])
-    assert breaker.snapshot().latency == {60: 2, 61: 3}
+    assert breaker.snapshot().latency == {60: 3, 61: 3, 70: 1}
 
 
 @pytest.mark.parametrize("form", FORMS)
