@@ -20,6 +20,8 @@ from .past import States, worst_of
 from .shared_ledger import SharedLedger
 from .view import BreakerView
 
+DATED = timedelta(seconds=30)
+
 logger = logging.getLogger("breakers.fleet")
 
 GONE_PASSED = timedelta(minutes=2)
@@ -157,6 +159,14 @@ class MergedFleet(Fleet):
                 del self._ledger.restated[name]
             views = [self._ledger.view(name) for name in due]
             return {view.name: states for view in views if (states := _states(view))}
+
+    def dated(self) -> dict[str, tuple[str, float]]:
+        """Of the breakers that moved within half a minute: state, and since when as far as this server knows."""
+        oldest = self._clock() - DATED
+        with self._lock:
+            moved = self._ledger.moved = {name: at for name, at in self._ledger.moved.items() if at >= oldest}
+            views = [self._ledger.view(name) for name in moved]
+            return {v.name: (v.state.value, v.since.timestamp()) for v in views if v.since is not None}
 
     def correct_since(self, states: Mapping[str, States], since: Mapping[str, datetime | None]) -> None:
         """Since when they are what they are, as the history of all instances says it."""

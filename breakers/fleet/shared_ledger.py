@@ -45,6 +45,8 @@ class SharedLedger(Ledger):
         """Whether anybody asks for what is told here."""
         self.restated: dict[str, datetime] = {}
         """Breakers of which an instance moved, and when: since when they are what they are, the history of all says."""
+        self.moved: dict[str, datetime] = {}
+        """When an instance of the breaker moved last."""
         self.patience = timedelta(0)
         """How much longer than a link may be silent who is linked elsewhere: news of those come late, or not at all."""
 
@@ -90,6 +92,7 @@ class SharedLedger(Ledger):
         super()._restate(view, moment, at)
         if self.shared:
             self.restated.setdefault(view.name, at)
+            self.moved[view.name] = at
 
     def _leave(self, facts: InstanceFacts, at: datetime) -> None:
         super()._leave(facts, at)

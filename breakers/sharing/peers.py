@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -144,7 +144,9 @@ class Peers:
         self._beat += 1
         home = self._fleet.at_home()
         changed = list(self._fleet.unshared())
-        head = Head(self._beat, 0, time.time(), self._fleet.presence(), buckets.drain(), self._leaving)
+        head = Head(
+            self._beat, 0, time.time(), self._fleet.presence(), buckets.drain(), self._fleet.dated(), self._leaving
+        )
         try:
             laid = home.union(UUID(passed.id) for passed in changed)
             kept = shelf.write(changed, self._laid - laid, head)
@@ -231,8 +233,15 @@ class Peers:
     def _date(self) -> None:
         """Since when breakers are what they are: each server hears of the others' instances in another order."""
         became = self._fleet.became(before=self._fleet.now() - WRITTEN, most=AT_ONCE)
-        since = {name: selectors.fleet_since(name, states) for name, states in became.items()}
+        since = {name: selectors.fleet_since(name, states) or self._told(name) for name, states in became.items()}
         self._fleet.correct_since(became, since)
+
+    def _told(self, name: str) -> datetime | None:
+        """Where the history goes on for too long: the earliest that a server knows which sees the same state."""
+        state, since = self._fleet.dated().get(name, ("", 0.0))
+        told = [head.dated[name] for head in self._heads.values() if name in head.dated]
+        earliest = min((moment for found, moment in told if found == state), default=since)
+        return datetime.fromtimestamp(earliest, UTC) if earliest < since else None
 
     def _refresh(self) -> None:
         """Rows are written up to ten seconds after what they tell."""

@@ -41,6 +41,8 @@ class Head:
     """Who is linked there, and when each was heard."""
     spent: Mapping[str, int] = field(default_factory=dict)
     """Tokens that callers took from their buckets there since the last beat."""
+    dated: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    """Breakers that moved lately: their state, and since when it is that."""
     leaving: bool = False
 
 
@@ -120,10 +122,10 @@ def channel() -> str:
 
 def _packed(head: Head, version: int) -> bytes:
     presence = {str(one): heard for one, heard in head.presence.items()}
-    packed: bytes = msgpack.packb((head.beat, version, head.now, presence, dict(head.spent), head.leaving))
+    packed: bytes = msgpack.packb((head.beat, version, head.now, presence, head.spent, head.dated, head.leaving))
     return packed
 
 
 def _unpacked(blob: bytes) -> Head:
-    beat, version, now, presence, spent, leaving = msgpack.unpackb(blob)
-    return Head(beat, version, now, {UUID(one): heard for one, heard in presence.items()}, spent, leaving)
+    beat, version, now, presence, spent, dated, leaving = msgpack.unpackb(blob)
+    return Head(beat, version, now, {UUID(one): heard for one, heard in presence.items()}, spent, dated, leaving)

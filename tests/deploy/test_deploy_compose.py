@@ -69,7 +69,7 @@ def test_servers_need_no_rights_and_wait_for_their_tables() -> None:
 def test_proxy_scraper_and_servers_call_each_other_by_the_same_names() -> None:
     proxy = (ROOT / "deploy/nginx/default.conf").read_text()
     upstreams = re.findall(r"^upstream \w+ {(.*?)^}", proxy, re.MULTILINE | re.DOTALL)
-    assert [tuple(re.findall(r"^\s*server ([\w-]+):8012", one, re.MULTILINE)) for one in upstreams] == [SERVERS] * 2
+    assert [tuple(re.findall(r"^\s*server ([\w-]+):8012", one, re.MULTILINE)) for one in upstreams] == [SERVERS] * 3
     jobs = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
     targets = [target for job in jobs for one in job["static_configs"] for target in one["targets"]]
     assert targets == ["nginx:8012", *(f"{name}:8012" for name in SERVERS)]
