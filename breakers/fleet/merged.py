@@ -49,10 +49,13 @@ class MergedFleet(Fleet):
 
     # --- what others are told -------------------------------------------------------------------------------------
 
-    def unshared(self) -> Iterator[PassedInstance]:
-        """The instances that told something here since the last question, each as it is when its turn comes."""
+    def unshared(self, *, counts: bool = True) -> Iterator[PassedInstance]:
+        """The instances that told something here since the last question, each as it is when its turn comes.
+
+        Without ``counts`` those that have merely counted more wait for the next.
+        """
         with self._lock:
-            changed = self._ledger.unshared()
+            changed = self._ledger.unshared(counts=counts)
         for facts in changed:
             with self._lock:  # each by itself, as with what is persisted
                 passed = passed_instance(facts, self._clock())

@@ -207,7 +207,9 @@ class InstanceFacts:
     confirmed: dict[str, datetime] = field(default_factory=dict)
     """Reset commands that it has applied, and when that became known."""
     unshared: bool = False
-    """Whether the other servers have still to be told of it."""
+    """Whether the other servers have still to be told of it, soon."""
+    counted: bool = False
+    """Whether they have still to be told of what it counted, which can wait a little."""
 
     @property
     def linked(self) -> bool:

@@ -69,9 +69,11 @@ class SharedLedger(Ledger):
             if report.now >= facts.told:  # else it was under way while a newer one took another way
                 facts.told, facts.home, facts.away = report.now, HERE, False
             facts.confirmed.update(dict.fromkeys(report.resets, at))
-            news = report.breakers or report.transitions or report.refusals or report.resets
-            if news or report.revision != revision:
+            news = report.transitions or report.refusals or report.resets or report.revision != revision
+            if news or (facts.reported_at is not None and at - facts.reported_at <= SETTLED_AFTER):
                 facts.unshared = True
+            elif report.breakers:
+                facts.counted = True
         return facts
 
     def readmit(self, record: InstanceRecord) -> None:
@@ -106,11 +108,11 @@ class SharedLedger(Ledger):
         if facts is not None and facts.home == HERE:
             facts.unshared = True
 
-    def unshared(self) -> list[InstanceFacts]:
+    def unshared(self, *, counts: bool) -> list[InstanceFacts]:
         """The instances that told something here since the last question; also who has moved on meanwhile."""
-        found = [facts for facts in self.instances.values() if facts.unshared]
+        found = [facts for facts in self.instances.values() if facts.unshared or (counts and facts.counted)]
         for facts in found:
-            facts.unshared = False
+            facts.unshared = facts.counted = False
         return found
 
     def at_home(self) -> Iterator[InstanceFacts]:

@@ -29,6 +29,8 @@ BEAT: Final = 1.0
 """Seconds between two exchanges; what cannot wait wakes the others."""
 REST: Final = 0.25
 """And between two at the least."""
+COUNTS: Final = 3.0
+"""Seconds between two exchanges of what was merely counted, nearly all of it: states and confirmations go at once."""
 REFRESH: Final = 30.0
 """Seconds between two looks at what the database holds of others' instances."""
 REFRESH_DEGRADED: Final = 5.0
@@ -58,6 +60,7 @@ class Peers:
         self._laid: set[UUID] = set()
         self._heads: dict[str, Head] = {}
         self._refreshed = -LONGEST_ABSENCE
+        self._counted = -COUNTS
         self._leaving = self._urgent = False
         self._url = self._server = ""
         self._loops = (
@@ -143,7 +146,7 @@ class Peers:
         urgent, self._urgent = self._urgent, False
         self._beat += 1
         home = self._fleet.at_home()
-        changed = list(self._fleet.unshared())
+        changed = list(self._fleet.unshared(counts=self._are_counts_due()))
         head = Head(
             self._beat, 0, time.time(), self._fleet.presence(), buckets.drain(), self._fleet.dated(), self._leaving
         )
@@ -158,6 +161,13 @@ class Peers:
         self._laid = laid
         if urgent:
             shelf.wake()
+
+    def _are_counts_due(self) -> bool:
+        now = time.monotonic()
+        if now - self._counted < COUNTS and not self._leaving:
+            return False
+        self._counted = now
+        return True
 
     def _take_in(self, shelf: Shelf) -> None:
         heads = shelf.others()

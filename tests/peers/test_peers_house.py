@@ -13,7 +13,7 @@ from tests.peers.conftest import LINKS, House, steady_row, transitions_of
 from tests.peers.feeds import Reader
 from tests.servers import ServerProcess, eventually
 
-pytestmark = pytest.mark.timeout(240)  # the first test starts the house, on a machine that may be busy
+pytestmark = pytest.mark.timeout(400)  # the first test starts the house, on a machine that may be busy
 
 SILENCE = 15.0
 """Seconds after which an instance that is not heard is silent."""
@@ -69,7 +69,7 @@ def test_a_server_that_is_killed_in_a_storm_takes_nothing_with_it(house: House) 
     house.agree()
     assert house.silent() == []
     house.servers[0].start(within=100)
-    house.agree()
+    house.agree(but="since")  # one that begins in a storm reads back only so far
 
 
 def test_redis_may_be_lost_for_longer_than_silence_takes(house: House) -> None:
@@ -128,5 +128,5 @@ def test_servers_are_replaced_one_after_the_other_and_nobody_notices(house: Hous
             house.all_link()
             assert house.silent() == []
             server.start(within=100)
-    house.agree()
+    house.agree(but="since")
     assert house.silent() == []
