@@ -76,16 +76,6 @@ class Peers:
         """Why this server sees its own links and the database only; ``None`` when it sees all, or is alone."""
         return self._trouble
 
-    @property
-    def shared(self) -> bool:
-        """Whether there may be other servers."""
-        return self._shelf is not None
-
-    @property
-    def servers(self) -> int:
-        """How many are there, this one included."""
-        return 1 + sum(not head.leaving for head in self._heads.values())
-
     def tell(self, changes: Sequence[StateChange]) -> None:
         """Transitions that this process has just written."""
         if self._history is None:

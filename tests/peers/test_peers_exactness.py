@@ -1,0 +1,110 @@
+"""What servers pass to each other is counted once: transitions from the database, requests of one caller."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from breakers.access import Buckets
+from breakers.core.states import CircuitBreakerState
+from breakers.core.wire import TransitionReport
+from breakers.fleet import MergedFleet
+from breakers.models import InstanceIdentity, StateChange
+from breakers.services import transitions_record
+from breakers.sharing.history import UNDER_WAY, History
+
+pytestmark = pytest.mark.usefixtures("ground")
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def record(number: int = 1) -> list[StateChange]:
+    identity = InstanceIdentity(uuid4(), "trading", "host", 1, "x", datetime.now(UTC))
+    opened, closed = CircuitBreakerState.OPEN, CircuitBreakerState.CLOSED
+    told = [TransitionReport(n + 1, "a", closed, opened, "reset", "because", 1e9) for n in range(number)]
+    return transitions_record(batch=[(identity, report) for report in told])
+
+
+@pytest.fixture
+def fleet() -> MergedFleet:
+    made = MergedFleet()
+    made.synchronise()
+    made._recalled = True  # as after the first read of a database that holds something
+    return made
+
+
+@pytest.fixture
+def told(fleet: MergedFleet) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    fleet.on_event(found.append)
+    return found
+
+
+def counted(fleet: MergedFleet) -> int:
+    return sum(fleet.picture().transitions.values())
+
+
+def test_what_others_wrote_is_told_once_and_what_we_wrote_is_not_told_again(
+    fleet: MergedFleet, told: list[dict[str, Any]]
+) -> None:
+    record(3)
+    history = History(fleet)
+    history.look()
+    assert (len(told), counted(fleet)) == (0, 3), "what there was is counted, and no news"
+    history.tell(record())
+    record(2)
+    history.look()
+    history.look()
+    assert (len(told), counted(fleet)) == (3, 6)
+
+
+def test_a_number_that_was_committed_later_than_those_above_it_is_found(
+    fleet: MergedFleet, told: list[dict[str, Any]]
+) -> None:
+    clock = Clock()
+    history = History(fleet, clock)
+    record()
+    history.look()
+    late, early = record(2)
+    StateChange.objects.filter(pk=late.pk).delete()  # its transaction is still under way
+    history.look()
+    assert len(told) == 1
+    late.save(force_insert=True)
+    history.look()
+    assert len(told) == 2
+    assert early.pk > late.pk
+
+
+def test_a_number_that_never_comes_is_not_looked_for_for_ever(fleet: MergedFleet) -> None:
+    clock = Clock()
+    history = History(fleet, clock)
+    record()
+    history.look()
+    gone, _ = record(2)
+    StateChange.objects.filter(pk=gone.pk).delete()
+    history.look()
+    assert list(history._missing) == [gone.pk]
+    clock.now += UNDER_WAY + 1
+    history.look()
+    assert not history._missing
+
+
+def test_requests_at_another_server_count_here_too() -> None:
+    clock = Clock()
+    here, elsewhere = Buckets(clock), Buckets(clock)
+    elsewhere.share()
+    assert [elsewhere.take("a", rate=1, burst=3) for _ in range(3)] == [0, 0, 0]
+    here.debit(elsewhere.drain())
+    assert here.take("a", rate=1, burst=3) == 1
+    assert here.take("b", rate=1, burst=3) == 0
+    assert elsewhere.drain() == {}
+    clock.now += 2
+    assert here.take("a", rate=1, burst=3) == 0
