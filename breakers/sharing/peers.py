@@ -137,9 +137,7 @@ class Peers:
         self._beat += 1
         home = self._fleet.at_home()
         changed = list(self._fleet.unshared(counts=self._are_counts_due()))
-        head = Head(
-            self._beat, 0, time.time(), self._fleet.presence(), buckets.drain(), self._fleet.dated(), self._leaving
-        )
+        head = Head(self._beat, 0, time.time(), self._fleet.presence(), buckets.drain(), self._fleet.dated())
         try:
             laid = home.union(UUID(passed.id) for passed in changed)
             kept = shelf.write(changed, self._laid - laid, head)

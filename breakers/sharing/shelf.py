@@ -43,7 +43,6 @@ class Head:
     """Tokens that callers took from their buckets there since the last beat."""
     dated: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     """Breakers that moved lately: their state, and since when it is that."""
-    leaving: bool = False
 
 
 class Shelf:
@@ -122,10 +121,10 @@ def channel() -> str:
 
 def _packed(head: Head, version: int) -> bytes:
     presence = {str(one): heard for one, heard in head.presence.items()}
-    packed: bytes = msgpack.packb((head.beat, version, head.now, presence, head.spent, head.dated, head.leaving))
+    packed: bytes = msgpack.packb((head.beat, version, head.now, presence, head.spent, head.dated))
     return packed
 
 
 def _unpacked(blob: bytes) -> Head:
-    beat, version, now, presence, spent, dated, leaving = msgpack.unpackb(blob)
-    return Head(beat, version, now, {UUID(one): heard for one, heard in presence.items()}, spent, dated, leaving)
+    beat, version, now, presence, spent, dated = msgpack.unpackb(blob)
+    return Head(beat, version, now, {UUID(one): heard for one, heard in presence.items()}, spent, dated)
