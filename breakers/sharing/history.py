@@ -85,10 +85,10 @@ class History:
                 with connection.cursor() as cursor:
                     cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             totals = selectors.transition_totals()
-            numbers = list(StateChange.objects.order_by("-pk").values_list("pk", flat=True)[:LOOK_BACK])
+            numbers = set(StateChange.objects.order_by("-pk").values_list("pk", flat=True)[:LOOK_BACK])
             self._newest = max(numbers, default=0)
             expected = range(max(self._newest - LOOK_BACK, 0) + 1, self._newest)
             now = self._clock()
-            self._missing = {number: now for number in expected if number not in set(numbers)}
+            self._missing = {number: now for number in expected if number not in numbers}
             self._fleet.count_transitions(totals)
             self._begun = True
