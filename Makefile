@@ -39,12 +39,14 @@ requirements: $(VENV)/dev.stamp
 	options="--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet"; \
 	$(BIN)/uv pip compile pyproject.toml --extra django $$options -o requirements.txt >/dev/null && \
 	$(BIN)/uv pip compile pyproject.toml --extra django --group dev -c requirements.txt $$options \
-	  -o requirements-dev.txt >/dev/null
+	  -o requirements-dev.txt >/dev/null && \
+	$(BIN)/uv pip compile pyproject.toml --group bench -c requirements-dev.txt $$options \
+	  -o requirements-bench.txt >/dev/null
 
 pictures: $(VENV)/dev.stamp
 	@$(BIN)/python docs/pictures/remake.py
 
-bench: $(VENV)/dev.stamp
+bench: $(VENV)/bench.stamp
 	@$(BIN)/python -m benchmarks
 
 # The site needs no network. A broken link, or a page that names what is not there, ends it.
@@ -75,4 +77,8 @@ $(VENV)/run.stamp: requirements.txt | $(BIN)/python
 
 $(VENV)/dev.stamp: requirements-dev.txt | $(BIN)/python
 	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/bench.stamp: requirements-bench.txt $(VENV)/dev.stamp
+	@$(PIP) -r requirements-bench.txt
 	@touch $@

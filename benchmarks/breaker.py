@@ -1,10 +1,8 @@
 """What a guarded call costs, beside the peers that are installed: as ratios, against the goals.
 
 Every way runs in blocks, all ways in turn, in another order each round; the clock is the thread's CPU time. A figure is
-the median over the rounds, a ratio the median of the rounds' own ratios. The peers are optional::
-
-    pip install circuitbreaker==2.1.3 purgatory==3.0.1 aiobreaker==1.2.0 pybreaker==1.4.1 interlock-cb==2.8.2 \
-        fluxgate==0.9.4
+the median over the rounds, a ratio the median of the rounds' own ratios. ``make bench`` installs the peers; those that
+are missing are left out.
 """
 
 from __future__ import annotations

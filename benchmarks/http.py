@@ -5,7 +5,7 @@ A middleware that does nothing is the floor of every middleware: aiohttp builds 
 One loopback server in a process of its own, one session, 16 requests in flight, every body read. The ways take turns
 in blocks of some milliseconds, each round in another order; a figure is the median over the rounds, a ratio the median
 of the rounds' own ratios to plain aiohttp. The ratio of CPU time is the steadier one: on a shared machine the wall
-clock spreads by more than what is measured here. The last row needs ``pip install aiohttp-retry==2.9.1``.
+clock spreads by more than what is measured here. ``make bench`` installs aiohttp-retry.
 """
 
 from __future__ import annotations

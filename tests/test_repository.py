@@ -17,7 +17,7 @@ def test_imports_run_downhill_only() -> None:
 
 
 def test_every_requirement_is_pinned_and_hashed_and_names_no_host() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-bench.txt"):
         text = (ROOT / name).read_text()
         blocks = [block for block in re.split(r"\n(?=\S)", text) if not block.startswith("#")]
         unpinned = [block for block in blocks if "==" not in block or "--hash=sha256:" not in block]
