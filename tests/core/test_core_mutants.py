@@ -199,6 +199,14 @@ def test_a_transition_a_snapshot_and_the_log_say_whose_they_are(make, calls, hea
         "Circuit breaker 'api' went from closed to open (consecutive_failures): "
         "1 failure, last: ConnectionError: refused"
     ]
+    facts = {"breaker", "from_state", "to_state", "reason", "cause"}
+    assert {name: value for name, value in vars(caplog.records[0]).items() if name in facts} == {
+        "breaker": "api",
+        "from_state": "closed",
+        "to_state": "open",
+        "reason": "consecutive_failures",
+        "cause": "1 failure, last: ConnectionError: refused",
+    }
 
 
 def test_the_first_process_of_a_container_hears_of_every_change(make, calls, heard, monkeypatch) -> None:

@@ -287,6 +287,20 @@ def test_a_step_amid_a_step_leaves_the_way_without_the_lock_shut(make, calls) ->
     assert breaker.get_metrics()["ignored_total"] == 1
 
 
+def test_two_steps_amid_a_step_leave_it_shut(make, calls) -> None:
+    breaker, seen = make(failure_threshold=2), []
+    inner = [breaker.acquire(), breaker.acquire()]
+
+    def close() -> None:
+        for permit in inner:
+            breaker.settle(permit, Outcome.NEUTRAL)
+            seen.append(breaker._machine.gate)
+
+    amid_the_next_opening(breaker, close)
+    calls.fail(breaker, 2)
+    assert seen == [None, None]
+
+
 def test_a_step_that_is_interrupted_leaves_the_ways_as_the_state_is(make, calls) -> None:
     breaker = make(failure_threshold=2)
     calls.succeed(breaker)
