@@ -225,7 +225,7 @@ OF_SERVICES: Final = (
         "where the stream of [events](events.md) is",
         "`REDIS_URL`, else `redis://localhost:6379/0`",
     ),
-    _of_services("CACHE_FILE", "", "a file in which the last config from the fleet survives a restart"),
+    _of_services("CACHE_FILE", "", "a file, one a program, in which the last config from the fleet survives a restart"),
     *(
         _of_services(field.upper(), f"{TABLE_DEFAULTS[field]:g}", f"`{field}` of configs that do not say it")
         for field in ("failure_threshold", "recovery_timeout", "success_threshold", "timeout")

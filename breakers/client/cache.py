@@ -20,7 +20,8 @@ logger = logging.getLogger("breakers.link")
 class DesiredCache:
     """``CIRCUIT_BREAKER_CACHE_FILE``: written whole beside its place and moved there, so that it is never half a file.
 
-    Several processes may share it. A file that cannot be read, or written, is a warning and no more.
+    Processes with the same breakers may share it: each writes what it was told. A file that cannot be read, or
+    written, is a warning and no more.
     """
 
     def __init__(self, path: Path, wall: Callable[[], float] = time.time) -> None:
