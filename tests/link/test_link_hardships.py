@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -36,6 +37,7 @@ def recorded(server: ServerProcess, name: str, number: int, within: float = 30.0
     return sorted(sequence for _, sequence in rows)
 
 
+@pytest.mark.timeout(120)
 def test_a_database_that_is_locked_for_longer_than_it_waits_loses_nothing(
     own_server: ServerProcess, start_service: Start
 ) -> None:
@@ -44,8 +46,10 @@ def test_a_database_that_is_locked_for_longer_than_it_waits_loses_nothing(
     eventually(lambda: own_server.request("GET", "/circuit-breakers/locked")[0] == 200)
     with closing(sqlite3.connect(own_server.database, isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")
+        locked = time.monotonic()
         service.ask("storm", name="locked", transitions=3000, pause=0.0005)
         eventually(lambda: "does not answer" in own_server.log.read_text(), within=20)
+        eventually(lambda: time.monotonic() - locked >= 10, within=20)
         assert service.ask("status")["connected"]  # heartbeats are answered all the same
         database.execute("ROLLBACK")
     assert recorded(own_server, "locked", 3000) == list(range(1, 3001))
