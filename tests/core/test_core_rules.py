@@ -537,7 +537,10 @@ def test_a_listener_that_raises_is_logged_and_the_others_still_run(make, calls, 
     breaker.on_transition(heard.append)
     calls.fail(breaker)
     assert len(heard) == 1
-    assert "Circuit breaker 'api': a listener raised" in caplog.messages
+    [complaint] = [record for record in caplog.records if record.getMessage().endswith("a listener raised")]
+    assert complaint.getMessage() == "Circuit breaker 'api': a listener raised"
+    assert complaint.exc_info is not None
+    assert complaint.filename == "listeners.py"  # who says it, not how it is said
 
 
 @pytest.mark.parametrize("bug", [asyncio.CancelledError, GeneratorExit, BaseException])
