@@ -13,7 +13,7 @@ import django
 
 django.setup()
 
-from django.core.management import call_command  # noqa: E402
+from django.core.management import call_command  # noqa: E402  # needs the app registry, as all below
 from django.db import connection  # noqa: E402
 from django.utils import timezone  # noqa: E402
 

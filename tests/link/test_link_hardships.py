@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.programs import ServiceProcess
+from tests.proxies import Proxy
 from tests.servers import ServerProcess, eventually
 
 Start = Callable[..., ServiceProcess]
@@ -75,34 +76,22 @@ def test_a_service_that_is_killed_takes_only_its_last_moment_with_it(
     assert sorted(sequence for _, sequence in told(own_server, "killed")) == sequences
 
 
-class FlakyProxy:
+class FlakyProxy(Proxy):
     """Between services and a server: breaks every connection ``lifetime`` seconds after it was made."""
 
     def __init__(self, target: ServerProcess, lifetime: float) -> None:
         self._target, self.lifetime = target, lifetime
         self.connections = itertools.count()
         self.made = 0
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        assert self._ready.wait(10)
+        super().__init__()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        self._over = asyncio.Event()
+    async def open(self) -> tuple[int, Callable[[], Awaitable[None]]]:
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self._port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._over.wait()
-        server.close()
+
+        async def end() -> None:
+            server.close()
+
+        return server.sockets[0].getsockname()[1], end
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.made = next(self.connections) + 1
@@ -112,10 +101,6 @@ class FlakyProxy:
                 await asyncio.gather(_pour(reader, there_writer), _pour(there_reader, writer))
         for end in (writer, there_writer):
             end.transport.abort()  # in the middle of whatever it was
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(10)
 
 
 async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

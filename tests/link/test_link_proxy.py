@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from tests.programs import ServiceProcess
+from tests.proxies import Proxy
 from tests.servers import ServerProcess, eventually
 
 Pass = Callable[[str, Callable[[str], Awaitable[None]]], Awaitable[None]]
@@ -49,8 +49,8 @@ class Losing:
             await send(text)
 
 
-class Between:
-    """A proxy that speaks websocket to both, so that it can tell where a message ends. On a thread of its own."""
+class Between(Proxy):
+    """Speaks websocket to both, so that it can tell where a message ends."""
 
     def __init__(self, server: ServerProcess) -> None:
         self.up: Pass = faithfully
@@ -60,31 +60,15 @@ class Between:
         self.silent = False
         self._server = server
         self._sockets: list[socket.socket] = []
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        assert self._ready.wait(10)
+        super().__init__()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        self._over = asyncio.Event()
+    async def open(self) -> tuple[int, Callable[[], Awaitable[None]]]:
         app = web.Application()
         app.router.add_get("/ws/agent", self._connected)
         runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self._port = runner.addresses[0][1]
-        self._ready.set()
-        await self._over.wait()
-        await runner.cleanup()
+        return runner.addresses[0][1], runner.cleanup
 
     async def _connected(self, request: web.Request) -> web.WebSocketResponse:
         self.met += 1
@@ -120,10 +104,6 @@ class Between:
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(10)
 
 
 @pytest.fixture
