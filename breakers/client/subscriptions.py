@@ -64,6 +64,7 @@ class Subscription:
         self._me = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._handlers: list[list[Handler]] = []  # a cell each: the same one may subscribe twice
         self._task: asyncio.Task[None] | None = None
+        self._has_tried = asyncio.Event()
         self._interruptible = False
         self._closing = False
         self._closed_from_inside = False
@@ -89,13 +90,10 @@ class Subscription:
 
     async def begin(self) -> None:
         """What is published once this has returned is delivered, unless Redis is away. Idempotent."""
-        if self._task is not None:
-            return
-        self._task = asyncio.create_task(self._run(), name=f"breakers-events-{self._type}")
-        try:
-            await self._join()
-        except (RedisError, OSError) as error:
-            self._say(error)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"breakers-events-{self._type}")
+            self._task.add_done_callback(lambda _: self._has_tried.set())
+        await self._has_tried.wait()
 
     async def close(self) -> None:
         """Lets a handler that runs come to its end, unless that is who closes: then it ends when the handler has."""
@@ -115,7 +113,10 @@ class Subscription:
         backoff = Backoff()
         while not self._closing:
             try:
-                await self._join()
+                try:
+                    await self._join()
+                finally:
+                    self._has_tried.set()
                 await self._take_own()
                 backoff.connected()
                 while not self._closing:

@@ -283,6 +283,27 @@ async def test_a_redis_that_forgets_everything_costs_what_it_has_forgotten_and_n
     assert heard == [*heard_before, "b"]
 
 
+async def test_a_subscription_joins_its_group_once(client: Open, redis: Redis) -> None:
+    """Two joins at a time would disagree on what was there first, and a lost group would begin too late."""
+    redis.config_resetstat()
+    heard: list[str] = []
+    service = client()
+    await asyncio.gather(*(service.subscribe("service.recovery", heard.append) for _ in range(2)))
+    await service.publish("service.recovery", {"service_name": "a"})
+    await until(lambda: heard == ["a", "a"])
+    statistics: Any = redis.info("commandstats")
+    assert statistics["cmdstat_xgroup|create"]["calls"] == 1
+
+
+async def test_a_subscription_that_is_closed_while_it_begins_comes_to_an_end(client: Open) -> None:
+    service = client()
+    begun = asyncio.create_task(service.subscribe("service.recovery", print))
+    async with asyncio.timeout(15):
+        while not begun.done():
+            await service.close()
+            await asyncio.sleep(0)
+
+
 async def test_what_a_killed_process_had_taken_is_handled_by_another(client: Open, redis: Redis) -> None:
     heard: list[str] = []
     service = client()
