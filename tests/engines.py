@@ -72,7 +72,7 @@ class Postgres:
         self._process = subprocess.Popen(
             [self._postgres, "-D", str(self._data), *options], stderr=subprocess.DEVNULL, **self._as_whom
         )
-        eventually(lambda: self.run("SELECT 1", check=False) == "1", within=30, what="PostgreSQL answers")
+        eventually(lambda: self.run("SELECT 1", check=False) == "1", what="PostgreSQL answers")
 
     def stop(self) -> None:
         """At once: connections are broken off, what was committed stays."""

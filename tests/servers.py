@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 
 
-def eventually(probe: Callable[[], T], *, within: float = 15.0, what: str = "") -> T:
+def eventually(probe: Callable[[], T], *, within: float = 60.0, what: str = "") -> T:
     """The first true answer of ``probe``, asked again and again; an AssertionError after ``within`` seconds."""
     deadline = time.monotonic() + within
     while not (answer := probe()):
@@ -107,7 +107,7 @@ class ServerProcess:
     def create_key(self, name: str, scopes: str) -> str:
         return self.manage("create_api_key", name, "--scopes", scopes).strip()
 
-    def start(self, within: float = 40.0) -> None:
+    def start(self, within: float = 120.0) -> None:
         """Returns when ``/health`` answers."""
         assert self._process is None, "already running"
         with self.log.open("ab") as log:

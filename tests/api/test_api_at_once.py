@@ -84,7 +84,7 @@ class TestAtOnce:
         await ask(handler, scope("/circuit-breakers", **bearer))
         monkeypatch.setattr(publish, "wake", lambda: None)
         await sync_to_async(services.breaker_create)(name="quiet", **wanted("quiet"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while b"quiet" not in (await ask(handler, scope("/circuit-breakers", **bearer)))[2]:
                 await asyncio.sleep(0.01)
 
@@ -274,7 +274,7 @@ def test_what_an_event_loop_left_behind_holds_up_no_other():
         assert not any(each.done() for each in left)
 
     async def come():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await looks.take("b"), await turns.take(lambda: "answer")
 
     asyncio.run(leave())

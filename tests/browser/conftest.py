@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from tests.programs import ServiceProcess
 from tests.servers import ServerProcess
@@ -23,6 +23,8 @@ for name, group in {PEOPLE!r}.items():
     User.objects.create_user(name, password={PASSWORD!r}).groups.add(Group.objects.get(name=group))
 """
 Open = Callable[..., Page]
+
+expect.set_options(timeout=30_000)  # a wait is for what hangs: how fast the pages are is for the benchmarks
 
 # Playwright's synchronous API leaves its loop running in this thread; Django takes that for an asynchronous caller.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"

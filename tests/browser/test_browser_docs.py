@@ -10,7 +10,7 @@ pytestmark = pytest.mark.browser
 
 def test_the_docs_show_every_part_and_try_a_request(open_page):
     page = open_page("/docs")
-    expect(page.get_by_role("heading", name="TradPal Circuit Breakers")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("heading", name="TradPal Circuit Breakers")).to_be_visible()
     for part in ("operating", "config", "reading", "server"):
         expect(page.locator(f"#operations-tag-{part}")).to_be_visible()
     operation = page.locator("#operations-operating-reset_all")
@@ -22,4 +22,4 @@ def test_the_docs_show_every_part_and_try_a_request(open_page):
 
 def test_the_docs_fit_a_phone(open_page):
     page = open_page("/docs", width=390)
-    expect(page.locator("#operations-tag-reading")).to_be_visible(timeout=15_000)
+    expect(page.locator("#operations-tag-reading")).to_be_visible()

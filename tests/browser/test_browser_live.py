@@ -59,7 +59,7 @@ def test_instances_come_by_themselves(open_page: Open, service: Start) -> None:
     page = open_page("/dashboard/instances")
     expect(page.locator("#link-word")).to_have_text("Live")
     service("newcomer")
-    expect(page.locator("#instances tr", has_text="newcomer")).to_contain_text("Linked", timeout=10_000)
+    expect(page.locator("#instances tr", has_text="newcomer")).to_contain_text("Linked")
 
 
 def test_onboarding_turns_green_with_the_first_report(open_page: Open, service: Start) -> None:
@@ -68,5 +68,5 @@ def test_onboarding_turns_green_with_the_first_report(open_page: Open, service: 
     expect(waiting).to_have_text("Waiting for the first report.")
     expect(page.locator("#link-word")).to_have_text("Live")
     service("first-steps").ask("call", name="live.first", times=1, ok=True)
-    expect(waiting).to_have_attribute("data-state", "closed", timeout=10_000)
+    expect(waiting).to_have_attribute("data-state", "closed")
     expect(waiting).to_contain_text("first-steps is linked")

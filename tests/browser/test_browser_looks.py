@@ -146,5 +146,5 @@ def test_release_lifts_the_order_at_one_click(scene: None, open_page: Open) -> N
     expect(row).to_have_attribute("data-state", "forced_open")
     expect(row).to_contain_text("by key:tests until")
     page.get_by_role("button", name="Release looks.forced").click()
-    expect(page.locator("#toasts")).to_contain_text("Released looks.forced: 1 of 1 confirmed", timeout=15_000)
+    expect(page.locator("#toasts")).to_contain_text("Released looks.forced: 1 of 1 confirmed")
     expect(row).to_have_attribute("data-state", "closed")

@@ -56,7 +56,7 @@ def counts(http: HttpCircuitBreaker) -> dict[str, int]:
 async def still_works(server: Server, session: aiohttp.ClientSession) -> None:
     """The pool's one connection is free again."""
     server.script(answers())
-    async with asyncio.timeout(5), session.get(server.url) as response:
+    async with asyncio.timeout(20), session.get(server.url) as response:
         assert await response.read() == b"fine"
 
 

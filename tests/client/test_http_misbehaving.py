@@ -121,7 +121,7 @@ def counted() -> dict[str, int]:
 
 async def the_pool_is_whole(server: Server, session: aiohttp.ClientSession) -> None:
     server.script(answers())
-    async with asyncio.timeout(20), session.get(server.url, middlewares=()) as response:
+    async with asyncio.timeout(60), session.get(server.url, middlewares=()) as response:
         assert await response.read() == b"fine"
 
 
@@ -209,7 +209,7 @@ async def test_a_response_that_is_forgotten_counts_when_aiohttp_lets_go_of_it(se
             await asked
             del asked
             assert counted() == {}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not counted():  # the transport hears of its end a moment later
                 await asyncio.sleep(0)
                 gc.collect()

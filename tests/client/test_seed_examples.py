@@ -50,7 +50,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 async def eventually(probe: Callable[[], Awaitable[object]], what: str) -> None:
     """Until ``probe`` answers with something true; what ends the wait is the answer."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not await probe():
             await asyncio.sleep(0.02)
     logger.info("at last: %s", what)

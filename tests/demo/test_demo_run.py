@@ -149,11 +149,11 @@ def test_every_instance_is_linked(run: Run) -> None:
 
 def test_a_person_breaks_a_route_sees_the_breaker_open_heals_it_and_sees_it_close(run: Run) -> None:
     assert demo(run.var, "break", "ledger", "--for", 600).returncode == 0
-    row = eventually(lambda: (r := rows(run)["ledger"])["state"] == "open" and r, within=30)
+    row = eventually(lambda: (r := rows(run)["ledger"])["state"] == "open" and r)
     assert "503" in str(row["cause"]) or "Service Unavailable" in str(row["cause"])
     healed = demo(run.var, "heal", "ledger", "--for", 600)
     assert re.search(r"^ledger\s+none\s+by person", healed.stdout, re.MULTILINE)
-    eventually(lambda: rows(run)["ledger"]["state"] == "closed", within=30)
+    eventually(lambda: rows(run)["ledger"]["state"] == "closed")
     expected = {"consecutive_failures", "recovery_timeout", "probes_succeeded"}
     eventually(lambda: reasons(run, "ledger") >= expected, what="the history tells it all")
 
@@ -216,7 +216,7 @@ def test_breakers_open_and_close_by_the_schedule_alone(run: Run) -> None:
         assert isinstance(history, list)
         return {event["reason"] for event in history}
 
-    eventually(lambda: {"consecutive_failures", "probes_succeeded"} <= reasons(), within=60)
+    eventually(lambda: {"consecutive_failures", "probes_succeeded"} <= reasons())
 
 
 def test_ctrl_c_ends_every_process(run: Run) -> None:
@@ -246,7 +246,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing_behind(run: Run, starter: St
     assert len(processes) == PROCESSES
     again.process.kill()
     again.process.wait()
-    eventually(lambda: not alive(processes), within=20)
+    eventually(lambda: not alive(processes))
 
 
 def test_the_end_of_the_server_ends_the_rest(run: Run, starter: Starter) -> None:
@@ -269,7 +269,7 @@ def test_services_go_on_calling_without_a_server(run: Run, starter: Starter) -> 
         words = [line.split() for line in demo(fleet.var, "routes").stdout.splitlines()]
         return {line[0]: int(line[-2]) for line in words}
 
-    eventually(lambda: all(count > 3 for count in calls().values()) and calls().keys() == NAMES, within=30)
+    eventually(lambda: all(count > 3 for count in calls().values()) and calls().keys() == NAMES)
     processes = fleet.children()
     fleet.process.terminate()
     assert fleet.process.wait(20) == 0

@@ -28,7 +28,7 @@ class Prometheus:
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        eventually(self._is_ready, within=30, what=f"Prometheus is ready; its log: {self._log}")
+        eventually(self._is_ready, what=f"Prometheus is ready; its log: {self._log}")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -78,7 +78,7 @@ def fleet(server: ServerProcess, prometheus: Prometheus, tmp_path_factory: pytes
     program = [*demo, "fleet", "--url", server.url]
     running = subprocess.Popen(program, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     try:
-        eventually(lambda: server.request("GET", "/circuit-breakers/data_service")[0] == 200, within=40)
+        eventually(lambda: server.request("GET", "/circuit-breakers/data_service")[0] == 200)
         eventually(lambda: prometheus.now('circuit_breaker_state{name="data_service"}'))
         subprocess.run([*demo, "break", "data_service"], cwd=ROOT, env=environment, check=True, capture_output=True)
         assert server.request("PATCH", "/circuit-breakers/data_service/config", EDIT)[0] == 200
@@ -135,7 +135,7 @@ def test_no_query_is_empty(title: str, fleet: None, prometheus: Prometheus) -> N
     def found() -> object:
         return prometheus.lately(filled(QUERIES[title], prometheus), 30)
 
-    eventually(found, within=60, what=f"{title}: {QUERIES[title]}")
+    eventually(found, what=f"{title}: {QUERIES[title]}")
 
 
 def test_what_the_panels_promise_is_there() -> None:
@@ -158,21 +158,21 @@ def test_each_breaker_has_a_line_and_the_broken_one_is_seen_to_fail(fleet: None,
     def names(title: str) -> set[str]:
         return {one["metric"]["name"] for one in prometheus.lately(filled(QUERIES[title], prometheus), 30)}
 
-    eventually(lambda: len(names("States, A")) >= 8, within=40)
-    eventually(lambda: "data_service" in names("State changes"), within=40)
-    eventually(lambda: prometheus.now(f"{filled(QUERIES['Rejected requests, A'], prometheus)} > 0"), within=40)
-    eventually(lambda: prometheus.now('ALERTS{alertname="CircuitBreakerOpen"}'), within=40)
+    eventually(lambda: len(names("States, A")) >= 8)
+    eventually(lambda: "data_service" in names("State changes"))
+    eventually(lambda: prometheus.now(f"{filled(QUERIES['Rejected requests, A'], prometheus)} > 0"))
+    eventually(lambda: prometheus.now('ALERTS{alertname="CircuitBreakerOpen"}'))
 
 
 def test_what_a_viewer_may_choose_is_there_to_choose(fleet: None, prometheus: Prometheus) -> None:
     assert VARIABLES["slow"]["current"]["value"] in choices("slow", prometheus)
-    eventually(lambda: choices("group", prometheus) == ["market"], within=40)
-    eventually(lambda: len(choices("name", prometheus, group=".*")) >= 8, within=40, what="those without a group too")
+    eventually(lambda: choices("group", prometheus) == ["market"])
+    eventually(lambda: len(choices("name", prometheus, group=".*")) >= 8, what="those without a group too")
     assert choices("name", prometheus, group="market") == ["data_service"]
 
 
 def test_a_group_that_is_chosen_leaves_only_its_breakers(fleet: None, prometheus: Prometheus) -> None:
-    eventually(lambda: choices("group", prometheus), within=40)
+    eventually(lambda: choices("group", prometheus))
     states = prometheus.now(filled(QUERIES["States, A"], prometheus, group="market"))
     assert {one["name"] for one in states} == {"data_service"}
 
@@ -204,10 +204,10 @@ def test_the_failure_rate_is_exact_where_the_users_query_finds_nothing(
     with ServiceProcess(server, "arithmetic") as service:
         service.ask("breaker", name=name, failure_threshold=0)
         service.linked()
-        eventually(lambda: counted() == 0, within=30, what="scraped before the first call")
+        eventually(lambda: counted() == 0, what="scraped before the first call")
         service.ask("call", name=name, times=30, ok=True)
         service.ask("call", name=name, times=10)
-        eventually(lambda: counted() == 40, within=30, what="scraped with all calls")
+        eventually(lambda: counted() == 40, what="scraped with all calls")
         rates = [one for one in prometheus.now(failure_rate()) if one["name"] == name]
         assert rates == [mine | {"value": pytest.approx(0.25)}]
         assert not [one for one in prometheus.now(SEED) if one["name"] == name], "labels differ: nothing to divide"

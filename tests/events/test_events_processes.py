@@ -153,9 +153,9 @@ def test_in_a_storm_in_which_redis_is_killed_twice_every_transition_is_told_once
         durable.kill()
         eventually(lambda: server.log.read_text().count("events-out: ConnectionError"), what="the server has noticed")
         durable.start()
-    eventually(lambda: not service.ask("storming"), within=30)
-    eventually(lambda: len(recorded(server)) == 600, within=30)
-    eventually(lambda: len(told(durable)) >= 600, within=30, what="all is told")
+    eventually(lambda: not service.ask("storming"))
+    eventually(lambda: len(recorded(server)) == 600)
+    eventually(lambda: len(told(durable)) >= 600, what="all is told")
     assert told(durable) == recorded(server), "each once, in order"
     log = server.log.read_text()
     assert log.count("events-in: ConnectionError") <= 2, "one line a kind and outage"
@@ -191,7 +191,7 @@ def test_two_servers_on_postgresql_share_the_work_and_the_one_that_is_left_goes_
             group = see(durable, lambda redis: redis.xinfo_groups(STREAM))[0]
             return not service.ask("storming") and group["pending"] == group["lag"] == 0
 
-        eventually(settled, within=60, what="what the killed server had taken is claimed")
+        eventually(settled, what="what the killed server had taken is claimed")
         database = stack.enter_context(closing(psycopg.connect(postgres.url)))
         database.autocommit = True
 
@@ -199,8 +199,8 @@ def test_two_servers_on_postgresql_share_the_work_and_the_one_that_is_left_goes_
             return database.execute(query).fetchall()
 
         history = "SELECT instance::text, sequence FROM breakers_statechange ORDER BY id"
-        eventually(lambda: len(rows(history)) >= 300, within=40)
-        eventually(lambda: not rows("SELECT 1 FROM breakers_outgoingevent"), within=40, what="the other sends")
+        eventually(lambda: len(rows(history)) >= 300)
+        eventually(lambda: not rows("SELECT 1 FROM breakers_outgoingevent"), what="the other sends")
         assert told(durable) == rows(history), "each once, in order"
         assert len(rows("SELECT 1 FROM breakers_appliedevent")) == 100, "each id once"
         assert len(see(durable, dead)) == 1

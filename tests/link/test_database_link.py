@@ -74,10 +74,10 @@ def test_while_the_database_is_locked_calls_go_on_and_nothing_is_lost(
     with closing(sqlite3.connect(database.database, isolation_level=None)) as locking:
         locking.execute("BEGIN IMMEDIATE")
         service.ask("storm", name="locked", transitions=600)
-        eventually(lambda: not service.ask("status")["connected"], within=20)
+        eventually(lambda: not service.ask("status")["connected"])
         assert service.ask("state", name="locked") == "closed"
         locking.execute("ROLLBACK")
-    eventually(lambda: told(database, "locked") == list(range(1, 601)), within=30)
+    eventually(lambda: told(database, "locked") == list(range(1, 601)))
     eventually(lambda: service.ask("status")["connected"])
     assert (tmp_path / "service.log").read_text().count("Not linked to the database") == 1
 

@@ -61,7 +61,7 @@ class Gunicorn:
 def gunicorn(shared_server: ServerProcess, tmp_path: Path) -> Iterator[Gunicorn]:
     made = Gunicorn(shared_server, tmp_path / "gunicorn.log")
     try:
-        eventually(made.answers, within=30)
+        eventually(made.answers)
         yield made
     finally:
         if made.process.poll() is None:

@@ -62,8 +62,8 @@ class Crowd:
 
     def settle(self, links: int = LINKS) -> None:
         """Waits until every link is up and every transition acknowledged."""
-        eventually(lambda: sum(self.ask("linked")) == links, within=40, what="every link is up")
-        eventually(lambda: sum(self.ask("queued")) == 0, within=40, what="every transition is acknowledged")
+        eventually(lambda: sum(self.ask("linked")) == links, within=90, what="every link is up")
+        eventually(lambda: sum(self.ask("queued")) == 0, within=90, what="every transition is acknowledged")
 
 
 def _ask(process: subprocess.Popen[str], command: str, arguments: dict[str, object]) -> Any:
@@ -134,14 +134,14 @@ class House:
     def linked(self) -> int:
         return sum(self.crowd.ask("linked"))
 
-    def all_link(self, within: float = 40.0) -> None:
+    def all_link(self, within: float = 90.0) -> None:
         """Waits until every link is up, at whichever server."""
         try:
             eventually(lambda: self.linked() == LINKS, within=within)
         except AssertionError:
             raise AssertionError(f"not linked: {self.crowd.ask('unlinked')}") from None
 
-    def agree(self, within: float = 30.0, *, but: str = "") -> None:
+    def agree(self, within: float = 90.0, *, but: str = "") -> None:
         """Waits until every server that runs shows exactly what the services have counted, and all the same rows.
 
         ``but``: a key that need not be the same.

@@ -277,7 +277,7 @@ async def test_a_message_of_another_process_wakes_this_one():
     end = publish.subscribe(woken.set)
     listening = asyncio.create_task(publish.listen())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not get_channel_layer().groups.get(publish.GROUP):
                 await asyncio.sleep(0)
             await publish.send(7)

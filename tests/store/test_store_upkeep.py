@@ -33,7 +33,7 @@ def test_a_server_tells_of_alerts_and_clears_overrides_whose_time_is_over(tmp_pa
             def told_of_standing() -> dict[str, dict[str, object]]:
                 return {told["event"]: told for told in receiver.messages if told["name"] == "standing"}
 
-            eventually(lambda: "firing" in told_of_standing(), within=60, what="the webhook is told")
+            eventually(lambda: "firing" in told_of_standing(), what="the webhook is told")
             told = told_of_standing()["firing"]
             assert told["kind"] == "forced_open"
             assert told["link"] == "https://b.example/dashboard/breakers/standing"
@@ -42,8 +42,8 @@ def test_a_server_tells_of_alerts_and_clears_overrides_whose_time_is_over(tmp_pa
                 rows = server.request("GET", "/circuit-breakers/passing/changes")[1]["results"]
                 return [(row["kind"], row["actor"]) for row in rows]
 
-            eventually(lambda: ("override_released", "system") in audit(), within=60, what="the audit says so")
+            eventually(lambda: ("override_released", "system") in audit(), what="the audit says so")
             server.request("DELETE", "/circuit-breakers/standing/override")
-            eventually(lambda: "resolved" in told_of_standing(), within=60, what="its end is told")
+            eventually(lambda: "resolved" in told_of_standing(), what="its end is told")
     finally:
         receiver.close()
