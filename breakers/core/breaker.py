@@ -6,6 +6,7 @@ import asyncio
 import time
 from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable
+from math import inf, nextafter
 from threading import get_ident
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -15,7 +16,7 @@ from .counts import Counts
 from .deadlines import Deadline, current_task, no_task, queue_for
 from .errors import CircuitBreakerOpenError
 from .gate import Gate
-from .guards import innermost, pop
+from .guards import pop, push
 from .judgement import ErrorFilter, Judgement
 from .listeners import Listeners
 from .machine import OPEN, Rejection
@@ -105,7 +106,9 @@ class CircuitBreaker(Orderly):
             # one stretch without a call or a loop, see Gate
             if wall is not None and start < wall:
                 machine.rejected += 1
-                raise _new_error(CircuitBreakerOpenError, self.name, OPEN, machine.reason, wall - start)
+                left = wall - start
+                left = left if start + left >= wall else nextafter(left, inf)  # as until(), without its call
+                raise _new_error(CircuitBreakerOpenError, self.name, OPEN, machine.reason, left)
             return await self._call_permitted(function, *args, **kwargs)
         if gate.timeout is None:
             try:
@@ -140,8 +143,7 @@ class CircuitBreaker(Orderly):
             except KeyError:
                 self._end_struck(Permit(gate.epoch, start), task, cancelling, gate.timeout, None)
                 return result
-        if self._failure_if is not None and self._judgement.of_result(result) is FAILURE:
-            self.settle(Permit(gate.epoch, start), FAILURE)
+        if self._failure_if is not None and self._settle_if_failure(Permit(gate.epoch, start), result):
             return result
         end = clock()
         # one stretch without a call or a loop, see Gate
@@ -166,8 +168,7 @@ class CircuitBreaker(Orderly):
         except BaseException as error:
             self._fail(gate, start, error)
             raise
-        if self._failure_if is not None and self._judgement.of_result(result) is FAILURE:
-            self.settle(Permit(gate.epoch, start), FAILURE)
+        if self._failure_if is not None and self._settle_if_failure(Permit(gate.epoch, start), result):
             return result
         end = clock()
         # one stretch without a call or a loop, see Gate
@@ -187,7 +188,10 @@ class CircuitBreaker(Orderly):
         except BaseException as error:
             self._end(permit, deadline, error)
             raise
-        self._end(permit, deadline, None, self._judgement.of_result(result))
+        if deadline is not None and deadline.leave():
+            self._end_struck(permit, deadline.task, deadline.cancelling, deadline.queue.limit, None)
+        else:
+            self._settle_result(permit, result)
         return result
 
     def _call_sync_permitted(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -195,9 +199,9 @@ class CircuitBreaker(Orderly):
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            self._end(permit, None, error)
+            self.settle_error(permit, error)
             raise
-        self.settle(permit, self._judgement.of_result(result))
+        self._settle_result(permit, result)
         return result
 
     def __call__(self, function: F) -> F:
@@ -215,8 +219,7 @@ class CircuitBreaker(Orderly):
 
     def __enter__(self) -> CircuitBreaker:
         gate = self._machine.gate
-        permit = self.acquire() if gate is None else Permit(gate.epoch, self._clock())
-        innermost.set((self, False, permit, None, innermost.get()))
+        push(self, False, self.acquire() if gate is None else Permit(gate.epoch, self._clock()), None)
         return self
 
     def __exit__(
@@ -228,7 +231,7 @@ class CircuitBreaker(Orderly):
         if error is None:
             self.settle(guard[2], SUCCESS)
         else:
-            self._end(guard[2], None, error)
+            self.settle_error(guard[2], error)
 
     async def __aenter__(self) -> CircuitBreaker:
         gate = self._machine.gate
@@ -236,7 +239,7 @@ class CircuitBreaker(Orderly):
             permit, deadline = self._acquire_limited()
         else:
             permit, deadline = Permit(gate.epoch, self._clock()), None
-        innermost.set((self, True, permit, deadline, innermost.get()))
+        push(self, True, permit, deadline)
         return self
 
     async def __aexit__(
@@ -245,10 +248,7 @@ class CircuitBreaker(Orderly):
         guard = pop(self, True)
         if guard is None or guard[2].settled:  # a task with a copy of this context may have ended the body
             return
-        if error is None and guard[3] is None:
-            self.settle(guard[2], SUCCESS)
-        else:
-            self._end(guard[2], guard[3], error)
+        self._end(guard[2], guard[3], error)
 
     # -- permits -----------------------------------------------------------------------------------------------------
 
@@ -262,7 +262,9 @@ class CircuitBreaker(Orderly):
         # one stretch without a call or a loop, see Gate
         if wall is not None and now < wall:
             machine.rejected += 1
-            raise _new_error(CircuitBreakerOpenError, self.name, OPEN, machine.reason, wall - now)
+            left = wall - now
+            left = left if now + left >= wall else nextafter(left, inf)  # as until(), without its call
+            raise _new_error(CircuitBreakerOpenError, self.name, OPEN, machine.reason, left)
         answer = self._step(now, machine.acquire, now)
         if isinstance(answer, Rejection):
             raise _new_error(CircuitBreakerOpenError, self.name, *answer)
@@ -293,9 +295,33 @@ class CircuitBreaker(Orderly):
             permit.settled = False
         self._settle_at(now, permit, outcome, error, timed_out)
 
+    def settle_error(self, permit: Permit, error: BaseException) -> None:
+        """A permitted call raised ``error``, which ``ignore`` and ``record`` judge."""
+        try:
+            outcome = self.judge(error)
+        except BaseException:  # a predicate that stops the program gives the slot back
+            self.settle(permit, Outcome.NEUTRAL)
+            raise
+        self.settle(permit, outcome, error=error)
+
     def judge(self, error: BaseException) -> Outcome:
         """What a call counts as that raised ``error``, by ``ignore`` and ``record``."""
         return self._judgement.of_error(error)
+
+    def _settle_result(self, permit: Permit, result: object) -> None:
+        if not self._settle_if_failure(permit, result):
+            self.settle(permit, SUCCESS)
+
+    def _settle_if_failure(self, permit: Permit, result: object) -> bool:
+        """Whether ``failure_if`` takes ``result`` for a failure."""
+        try:
+            outcome = self._judgement.of_result(result)
+        except BaseException:  # as in settle_error
+            self.settle(permit, Outcome.NEUTRAL)
+            raise
+        if outcome is FAILURE:
+            self.settle(permit, FAILURE)
+        return outcome is FAILURE
 
     def _settle_at(
         self,
@@ -314,11 +340,12 @@ class CircuitBreaker(Orderly):
 
     def _fail(self, gate: Gate, start: float, error: BaseException) -> None:
         """Settles a call that came through ``gate`` and raised ``error``."""
-        judgement = self._judgement
-        outcome = FAILURE if judgement.plain and isinstance(error, Exception) else judgement.of_error(error)
+        if not (self._judgement.plain and isinstance(error, Exception)):
+            self.settle_error(Permit(gate.epoch, start), error)
+            return
         now = self._clock()
-        if outcome is not FAILURE or not self._machine.pass_failure(gate, start, now):
-            self._settle_at(now, Permit(gate.epoch, start), outcome, error)
+        if not self._machine.pass_failure(gate, start, now):
+            self._settle_at(now, Permit(gate.epoch, start), FAILURE, error)
 
     def _acquire_limited(self) -> tuple[Permit, Deadline | None]:
         """A permit, with the deadline of the calling task armed where the config has a timeout."""
@@ -335,18 +362,14 @@ class CircuitBreaker(Orderly):
         permit = self.acquire()
         return permit, Deadline(queue, task, permit.started_at if queue.shared else queue.loop.time())
 
-    def _end(
-        self,
-        permit: Permit,
-        deadline: Deadline | None,
-        error: BaseException | None,
-        outcome: Outcome = SUCCESS,
-    ) -> None:
-        """Settles a call that raised ``error``, else ended as ``outcome``. Raises as :meth:`_end_struck` does."""
-        if deadline is None or not deadline.leave():
-            self.settle(permit, outcome if error is None else self.judge(error), error=error)
-        else:
+    def _end(self, permit: Permit, deadline: Deadline | None, error: BaseException | None) -> None:
+        """Settles a call that ended well or raised ``error``. Raises as :meth:`_end_struck` does."""
+        if deadline is not None and deadline.leave():
             self._end_struck(permit, deadline.task, deadline.cancelling, deadline.queue.limit, error)
+        elif error is None:
+            self.settle(permit, SUCCESS)
+        else:
+            self.settle_error(permit, error)
 
     def _end_struck(
         self, permit: Permit, task: asyncio.Task[Any], cancelling: int, limit: float, error: BaseException | None

@@ -11,7 +11,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import inf, nextafter
 from typing import Literal, NamedTuple
 
 from .changes import Change
@@ -46,6 +46,12 @@ class Forced:
     expires_at: float
     """Seconds on the breaker's clock; infinite: until released."""
     reason: str
+
+
+def until(moment: float, now: float) -> float:
+    """Seconds, not negative: who waits so long from ``now`` on is not a rounding too early."""
+    left = max(0.0, moment - now)
+    return left if now + left >= moment else nextafter(left, inf)
 
 
 class Machine:
@@ -149,9 +155,9 @@ class Machine:
     def retry_after(self, now: float) -> float:
         """For a rejected caller: seconds until a probe is due, or in HALF_OPEN until a slot is free at the latest."""
         if self.state is OPEN:
-            return max(0.0, self.due - now)
+            return until(self.due, now)
         oldest = next(iter(self.leases))  # who is rejected finds every slot leased
-        return max(0.0, oldest.started_at + self.lease - now)
+        return until(oldest.started_at + self.lease, now)
 
     def tally(self, now: float) -> Tally | None:
         return None if self.window is None else self.window.tally(now)

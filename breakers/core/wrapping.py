@@ -86,7 +86,7 @@ def _generator(breaker: CircuitBreaker, function: Callable[..., Any]) -> Callabl
         try:
             result = yield from function(*args, **kwargs)
         except BaseException as error:
-            breaker.settle(permit, breaker.judge(error), error=error)
+            breaker.settle_error(permit, error)
             raise
         breaker.settle(permit, Outcome.SUCCESS)
         return result
@@ -114,7 +114,7 @@ def _async_generator(breaker: CircuitBreaker, function: Callable[..., Any]) -> C
                 except BaseException as thrown:
                     step = source.athrow(thrown)
         except BaseException as error:
-            breaker.settle(permit, breaker.judge(error), error=error)
+            breaker.settle_error(permit, error)
             raise
         breaker.settle(permit, Outcome.SUCCESS)
 
