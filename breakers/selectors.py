@@ -55,6 +55,7 @@ __all__ = [
     "everybody",
     "fleet_since",
     "folded",
+    "good_keys",
     "history",
     "instance",
     "instances",
@@ -246,6 +247,11 @@ def recorded_sequence(instance: UUID) -> int:
 def revoked_keys(ids: Iterable[int]) -> set[int]:
     """Those of the keys that no longer open anything."""
     return set(ApiKey.objects.filter(pk__in=list(ids)).exclude(revoked_at=None).values_list("pk", flat=True))
+
+
+def good_keys(most: int) -> list[ApiKey]:
+    """Keys that open something, those used last first."""
+    return list(ApiKey.objects.filter(revoked_at=None).order_by(F("last_used_at").desc(nulls_last=True), "-pk")[:most])
 
 
 def history(

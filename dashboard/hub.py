@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from breakers.api.health import without
 from breakers.fleet import fleet
 
 from .gate import Gate
@@ -167,7 +168,7 @@ class Hub:
 
 
 def _circumstances(now: datetime) -> dict[str, Any]:
-    return {"summary": fleet.summary(), "server_time": now.isoformat()}
+    return {"summary": fleet.summary(), "server_time": now.isoformat(), "without": without()}
 
 
 def _text(message: Mapping[str, Any]) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -18,14 +17,16 @@ from django.urls import reverse
 from django.utils import timezone
 
 from breakers.alerts import alerts
+from breakers.api.health import without
 from breakers.api.permissions import may_operate, may_read
 from breakers.fleet import fleet
-from breakers.outage import AWAY
-from breakers.sharing import peers
 
+from .away import is_away, look
 from .verdict import Kind, level, tally
 
 View = Callable[..., HttpResponse]
+
+_CANNOT: Final = "The database does not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,11 @@ class Page:
     role: str
     may_reset: bool
     may_override: bool
-    degraded: bool
-    """Other servers are not heard: their instances are shown as the database knows them."""
+    degraded: tuple[str, ...]
+    """What does not answer: ``redis``, so that other servers' instances are shown as the database knows them, or the
+    ``database``, so that nothing can be changed."""
+    away: bool
+    """This page was made without the database: its history is left out."""
     background: bool
     """A page that is open asks for this one to go on from: messages wait for somebody who looks."""
     feed: str = "/ws/feed"
@@ -61,24 +65,27 @@ class Page:
     def denied(self) -> str:
         if self.may_reset:
             return ""
+        if self.away:
+            return _CANNOT
         return "Resetting needs the operator role" if self.user_name else "Sign in to reset"
 
     @property
     def denied_override(self) -> str:
         if self.may_override:
             return ""
+        if self.away:
+            return _CANNOT
         return "Forcing needs the operator role" if self.user_name else "Sign in to force"
 
 
 def readable(view: View) -> View:
-    """Pages for whoever may read; the others sign in first. Desired state is as new as the database."""
+    """Pages for whoever may read; the others sign in first. What is told is as new as the database, if it answers."""
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        look(request)
         if not may_read(request.user):
             return redirect_to_login(request.get_full_path(), reverse("dashboard:login"))
-        with suppress(*AWAY):  # then as last known
-            fleet.synchronise()
         return view(request, *args, **kwargs)
 
     return guarded
@@ -90,7 +97,7 @@ def show(request: HttpRequest, template: str, here: str, title: str, **context: 
 
 
 def page(request: HttpRequest, here: str, title: str) -> Page:
-    user = request.user
+    user, away = request.user, is_away(request)
     name = user.get_username()
     counts = tally(fleet.rows())
     opened = f"({counts[Kind.OPEN]:,} open) " if counts[Kind.OPEN] else ""
@@ -102,11 +109,12 @@ def page(request: HttpRequest, here: str, title: str) -> Page:
         environment=settings.CIRCUIT_BREAKER_ENVIRONMENT,
         user_name=name,
         initials="".join(part[0] for part in name.replace(".", " ").split()[:2]).upper(),
-        role=_role(user),
+        role="" if away else _role(user),
         background=request.headers.get("Sec-Fetch-Dest") == "empty",
-        may_reset=may_operate(user, "reset_breaker"),
-        may_override=may_operate(user, "override_breaker"),
-        degraded=peers.trouble is not None,
+        may_reset=not away and may_operate(user, "reset_breaker"),
+        may_override=not away and may_operate(user, "override_breaker"),
+        degraded=tuple({*without(), *(("database",) if away else ())}),
+        away=away,
     )
 
 

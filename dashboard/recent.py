@@ -21,12 +21,23 @@ KEPT: Final = 0.5
 """Seconds for which one answer is everybody's: in a storm each change brings every page here."""
 
 
-def context() -> dict[str, Any]:
-    """The latest changes, the pulse of the last hour, groups with one mark a breaker. Three queries."""
-    counts = changes.pulse(timezone.now())
+Ask = Callable[[Callable[[], Any]], Any]
+"""What a query says, or ``None`` where there is nobody to ask."""
+
+
+def _ask(query: Callable[[], Any]) -> Any:
+    return query()
+
+
+def context(ask: Ask = _ask) -> dict[str, Any]:
+    """The latest changes, the pulse of the last hour, groups with one mark a breaker. Three queries.
+
+    What ``ask`` could not be told is ``None``.
+    """
+    counts = ask(lambda: changes.pulse(timezone.now()))
     return {
-        "pulse": {**shapes.pulse(counts), "text": changes.pulse_text(counts)},
-        "changes": changes.latest(LATEST),
+        "pulse": None if counts is None else {**shapes.pulse(counts), "text": changes.pulse_text(counts)},
+        "changes": ask(lambda: changes.latest(LATEST)),
         "groups": grouped(fleet.rows()),
     }
 

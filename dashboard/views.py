@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,6 +24,7 @@ from breakers.problems import AlreadyExists
 
 from . import changes, detail, forcing, shapes
 from .alarms import folded
+from .away import is_away, told
 from .cells import BLANK, cells
 from .filters import Filter
 from .lanes import swimlane
@@ -62,7 +64,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "dashboard/overview.html",
         "overview",
         "Overview",
-        **context(),
+        **context(partial(told, request)),
         verdict=verdict(every, fleet.summary()["silent"], now),
         chips=wanted.chips(every),
         filter=wanted,
@@ -108,7 +110,7 @@ def breaker(request: HttpRequest, name: str) -> HttpResponse:
         p50=detail.latency(row["p50"]),
         p95=detail.latency(row["p95"]),
         p99=detail.latency(row["p99"]),
-        swimlane=swimlane(name, instances, now, SPANS.get(span, SPANS["30m"])),
+        swimlane=told(request, lambda: swimlane(name, instances, now, SPANS.get(span, SPANS["30m"]))),
         span=span if span in SPANS else "30m",
         spans=list(SPANS),
         instances=[detail.instance_cells(instance, now) for instance in instances],
@@ -116,13 +118,19 @@ def breaker(request: HttpRequest, name: str) -> HttpResponse:
         http_settings=http,
         on=on,
         others=others,
-        audit=changes.newest(HISTORY, name=name, what="actions"),
-        history=changes.newest(HISTORY, name=name, what="transitions"),
+        audit=told(request, lambda: changes.newest(HISTORY, name=name, what="actions")),
+        history=told(request, lambda: changes.newest(HISTORY, name=name, what="transitions")),
         calls=shapes.columns(fleet.volumes(name)),
         bound="" if row["limit"] is None else shapes.bound(row["limit"]),
         questions=forcing.questions(row),
-        may_edit=getattr(request.user, "is_staff", False) and may_operate(request.user, "change_breakerconfig"),
+        may_edit=_may_edit(request),
     )
+
+
+def _may_edit(request: HttpRequest) -> bool:
+    """In the admin, which needs the database and a member of the staff."""
+    staff = not is_away(request) and getattr(request.user, "is_staff", False)
+    return staff and may_operate(request.user, "change_breakerconfig")
 
 
 @require_safe
@@ -141,10 +149,9 @@ def alerts(request: HttpRequest) -> HttpResponse:
 def events(request: HttpRequest) -> HttpResponse:
     """Transitions, operator actions and config changes in one list; ``before`` turns the page."""
     name, what = request.GET.get("breaker", "").strip(), request.GET.get("what", "")
-    found = changes.newest(
-        EVENTS, name=name or None, what=what, after=changes.Cursor.parse(request.GET.get("before", ""))
-    )
-    older = found[-1].cursor if len(found) == EVENTS else ""
+    after = changes.Cursor.parse(request.GET.get("before", ""))
+    found = told(request, lambda: changes.newest(EVENTS, name=name or None, what=what, after=after))
+    older = found[-1].cursor if found and len(found) == EVENTS else ""
     context = {"entries": found, "name": name, "what": what, "older": older, "paged": "before" in request.GET}
     return show(request, "dashboard/events.html", "events", "Events", **context)
 
@@ -167,9 +174,10 @@ def instances(request: HttpRequest) -> HttpResponse:
 @readable
 def connect(request: HttpRequest) -> HttpResponse:
     """How to link a service; who may, makes its key here and sees it once."""
-    may_make, secret, problem = may_operate(request.user, "add_apikey"), "", ""
+    asks = request.method == "POST"
+    may_make, secret, problem = (asks or not is_away(request)) and may_operate(request.user, "add_apikey"), "", ""
     name = request.POST.get("name", "").strip()
-    if request.method == "POST" and may_make:
+    if asks and may_make:
         try:
             _, secret = services.api_key_create(name=name, scopes=["agent"], by=actor_of(request))
         except (AlreadyExists, ValueError) as error:

@@ -40,7 +40,10 @@ def _full_buckets() -> Iterator[None]:
     if "breakers.access.buckets" in sys.modules:
         sys.modules["breakers.access.buckets"].buckets.clear()
     if "breakers.services.known_keys" in sys.modules:
-        sys.modules["breakers.services.known_keys"].forget_all()
+        sys.modules["breakers.services.known_keys"].known_keys.clear()
+    for name in ("breakers.access.sessions", "breakers.access.people"):
+        if name in sys.modules:
+            sys.modules[name].known.clear()
     if "breakers.api.hot" in sys.modules:
         sys.modules["breakers.api.hot"].known_keys.clear()
         sys.modules["breakers.api.hot"].kept_answers.clear()

@@ -130,7 +130,7 @@ AUTH_PASSWORD_VALIDATORS = [
 AUTHENTICATION_BACKENDS = [
     "breakers.access.sign_in.AttemptsBackend",
     "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
+    "breakers.access.people.People",
 ]
 AXES_FAILURE_LIMIT = variables.SIGN_IN_ATTEMPTS.read()
 AXES_COOLOFF_TIME = timedelta(minutes=variables.SIGN_IN_LOCK.read())
@@ -139,6 +139,7 @@ AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_CLIENT_IP_CALLABLE = "breakers.access.addresses.storable_address_of"
 AXES_LOCKOUT_CALLABLE = "breakers.access.sign_in.locked_out"
+AXES_HANDLER = "breakers.access.sign_in.Attempts"
 AXES_DISABLE_ACCESS_LOG = True  # of successes; failures are kept to be counted
 AXES_VERBOSE = False
 SECURE = variables.SECURE.read()
@@ -150,6 +151,7 @@ SECURE_HSTS_SECONDS = variables.HSTS_SECONDS.read(31_536_000 if SECURE else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_HSTS_SECONDS > 0
 if CIRCUIT_BREAKER_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # the proxy must set it, whatever clients send
+SESSION_ENGINE = "breakers.access.sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"

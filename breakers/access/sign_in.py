@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from axes.handlers.database import AxesDatabaseHandler
 from axes.helpers import get_cool_off
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
@@ -32,6 +33,16 @@ class AttemptsBackend:  # without Django's base, whose get_user would take sessi
             request.axes_locked_out = True  # type: ignore[attr-defined]  # what axes' middleware looks for
             request.sign_in_wait = wait  # type: ignore[attr-defined]  # for the answer below
             raise PermissionDenied
+
+
+class Attempts(AxesDatabaseHandler):  # type: ignore[misc]  # axes has no types
+    """Where failed attempts are counted."""
+
+    def user_logged_out(self, *_: object, **__: object) -> None:
+        """Signing out asks the database for nothing here, so that it is done while that is away.
+
+        axes would drop attempts that are over, as it does with each that fails.
+        """
 
 
 def locked_out(request: HttpRequest, *_: object) -> HttpResponse:

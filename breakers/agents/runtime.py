@@ -19,9 +19,12 @@ from django.db import close_old_connections, connection
 from django.utils import timezone
 
 from breakers import publish, services
+from breakers.access.people import people_remember
+from breakers.access.sessions import sessions_end
 from breakers.events import bus
 from breakers.fleet import fleet
 from breakers.notifications import notifier
+from breakers.outage import outage
 from breakers.sharing import peers
 
 from .chores import chores, lease
@@ -36,7 +39,7 @@ TICK: Final = 1.0
 LOOK: Final = 2.0
 """Seconds between two looks at the database where no hint came: a lost one costs no more."""
 KEEP: Final = 10.0
-"""Seconds between two writes of totals, and between two looks at whether keys were revoked."""
+"""Seconds between two writes of totals, and between two looks at whose keys and sessions are good."""
 KEEP_ALONE: Final = 5.0
 """Seconds between two writes of who is linked, while other servers have nothing but the database to know it from."""
 FLUSH: Final = 5.0
@@ -133,7 +136,10 @@ class ControlPlane:
 
     def _keep(self) -> None:
         writer.persist()
-        services.keys_forget_revoked()
+        sessions_end()
+        if outage.possible:
+            services.keys_remember()
+            people_remember()
         hub.dismiss_revoked()
 
     def _keep_alone(self) -> None:

@@ -11,7 +11,9 @@ from django.http import HttpRequest
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from breakers.access.people import is_recalled
 from breakers.models import ApiKey
+from breakers.outage import DatabaseAway
 from breakers.services import Actor
 
 if TYPE_CHECKING:  # the views import these permissions, through the settings
@@ -30,9 +32,14 @@ def public_read() -> bool:
 
 
 def may_operate(user: Person, permission: str, key: ApiKey | None = None) -> bool:
-    """``permission`` is a codename of this app; a key needs scope ``operate`` instead."""
+    """``permission`` is a codename of this app; a key needs scope ``operate`` instead.
+
+    Raises ``DatabaseAway`` of somebody whom the database could not vouch for: who is remembered may read.
+    """
     if key is not None:
         return key.allows("operate")
+    if is_recalled(user):  # what they may now, and whether they still may, only the database could say
+        raise DatabaseAway("The database did not say who this is")
     return _is_signed_in(user) and user.has_perm(f"breakers.{permission}")  # type: ignore[union-attr]  # a user model without permissions is not ours
 
 

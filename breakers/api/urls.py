@@ -7,6 +7,7 @@ from django.urls import path, re_path, register_converter
 from breakers.core.config import NAME_PATTERN, RESERVED_NAMES
 
 from . import actions, configs, document, exports, hot, versions, views
+from .health import HealthView
 
 
 class BreakerName:
@@ -27,7 +28,7 @@ register_converter(BreakerName, "breaker")
 
 app_name = "api"
 urlpatterns = [
-    path("health", views.HealthView.as_view(), name="health"),
+    path("health", HealthView.as_view(), name="health"),
     path("metrics", views.MetricsView.as_view(), name="metrics"),
     path("alerts", views.AlertsView.as_view(), name="alerts"),
     path("schema", document.SchemaView.as_view(), name="schema"),

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
+from contextlib import suppress
 from typing import Any
 
-from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
-from django.db import DatabaseError, connection
 from django.http import HttpResponse
-from django.utils import timezone
 from django_prometheus.exports import ExportToDjangoView
 from rest_framework.exceptions import NotFound
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -22,20 +16,16 @@ from breakers.alerts import alerts
 from breakers.core.states import Override
 from breakers.fleet import Row, fleet
 from breakers.metrics import exposition
-from breakers.sharing import peers
+from breakers.outage import AWAY, outage
 
 from .base import FleetView, asked, config_of, paged, record_of, row_of, versioned
 from .serializers import ChangeOutput, ChangesQuery, HistoryQuery, TransitionOutput
 
 RECENT = 10
-LAYER_TIMEOUT = 2.0
-
-logger = logging.getLogger("breakers.api")
 
 
 def breaker_detail(name: str) -> dict[str, Any]:
     """The row with its config, metrics, instances and latest transitions."""
-    recent = selectors.history(name)[:RECENT]
     record = record_of(name)
     return {
         **row_of(name),
@@ -44,8 +34,16 @@ def breaker_detail(name: str) -> dict[str, Any]:
         "config": config_of(record),
         "metrics": fleet.metrics(name),
         "instance_rows": fleet.instance_rows(name),
-        "recent": TransitionOutput(recent, many=True).data,
+        "recent": _recent(name),
     }
+
+
+def _recent(name: str) -> list[dict[str, Any]] | None:
+    """``None`` while the database is away: all else is told from memory."""
+    if not outage.lasting:
+        with suppress(*AWAY):
+            return list(TransitionOutput(selectors.history(name)[:RECENT], many=True).data)
+    return None
 
 
 def breaker_state(row: Row) -> dict[str, Any]:
@@ -122,62 +120,6 @@ class MetricsView(FleetView):
         exported: HttpResponse = ExportToDjangoView(request)
         exported.content = exposition.text() + exported.content
         return exported
-
-
-class HealthView(FleetView):
-    """``GET /health``: public. Without the database unhealthy; without Redis only degraded: others hear later."""
-
-    authentication_classes = ()
-
-    def get_permissions(self) -> list[Any]:
-        return [AllowAny()]
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Without a look at the database: that is what is in question."""
-        self.check_permissions(request)
-        self.format_kwarg = None
-        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
-
-    def get(self, request: Request) -> Response:
-        database, layer = _database_answers(), _layer_answers()
-        answer: dict[str, Any] = {
-            "status": "healthy" if database else "unhealthy",
-            "service": "circuit_breaker_service",
-            "timestamp": timezone.now(),
-            "checks": {"database": _word(database), "channel_layer": _word(layer)},
-        }
-        if not layer or peers.trouble is not None:
-            answer["degraded"] = ["redis"]
-        return Response(answer, status=200 if database else 503)
-
-
-def _word(well: bool) -> str:
-    return "ok" if well else "failed"
-
-
-def _database_answers() -> bool:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        logger.warning("Health: the database does not answer", exc_info=True)
-        return False
-    return True
-
-
-def _layer_answers() -> bool:
-    try:
-        async_to_sync(_ask_layer)()
-    except Exception:  # each layer has errors of its own
-        logger.warning("Health: the channel layer does not answer", exc_info=True)
-        return False
-    return True
-
-
-async def _ask_layer() -> None:
-    """A message to a group without members: it goes to Redis where there is one, and nowhere from there."""
-    async with asyncio.timeout(LAYER_TIMEOUT):
-        await get_channel_layer().group_send("health", {"type": "health"})
 
 
 class Missing(FleetView):

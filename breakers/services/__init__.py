@@ -8,7 +8,7 @@ from .idempotency import answer_begin, answer_forget, answer_keep
 from .imports import ImportLine, ImportPlan, ImportRefused, configs_import, configs_plan
 from .instances import instance_seen, instances_persist
 from .keys import api_key_create, api_key_revoke, authenticate_key
-from .known_keys import keys_forget_revoked
+from .known_keys import keys_remember
 from .notifications import (
     deliveries_due,
     deliveries_prune,
@@ -64,7 +64,7 @@ __all__ = [
     "instances_fold",
     "instances_forget",
     "instances_persist",
-    "keys_forget_revoked",
+    "keys_remember",
     "lease_return",
     "lease_take",
     "notices_advance",

@@ -18,8 +18,8 @@ from breakers.models import SCOPES, ApiKey
 from breakers.outage import AWAY, outage
 from breakers.problems import AlreadyExists, NotFound
 
-from . import known_keys
 from .actors import Actor
+from .known_keys import known_keys
 
 _MARK: Final = "tpcb_"
 _PREFIX_LENGTH: Final = 12
@@ -66,7 +66,7 @@ def api_key_revoke(*, name: str, by: Actor) -> ApiKey:
 def authenticate_key(secret: str, scope: str | None = None) -> ApiKey | None:
     """The key of this secret, if it is not revoked and has ``scope`` (``None``: any). One query by an index.
 
-    While the database is away, one that opened something lately still does. Comparing digests leaks no timing that
+    While the database is away, one that it said was good lately still does. Comparing digests leaks no timing that
     helps: whoever can choose a digest's beginning has broken SHA-256.
     """
     key = _found(_digest(secret))
@@ -84,7 +84,7 @@ def _found(digest: str) -> ApiKey | None:
     if key is None:
         known_keys.forget(digest)
     else:
-        known_keys.remember(digest, key)
+        known_keys.keep(digest, key)
         _note_use(key)
     return key
 

@@ -96,6 +96,7 @@ export class Feed {
 
   take(message) {
     if (message.server_time) {
+      this.without = message.without;
       this.serverTime = Date.parse(message.server_time);
       this.offset = Math.min(this.offset, now() - this.serverTime);
     }

@@ -93,6 +93,7 @@ function banner(feed) {
 function showLink(feed) {
   const { state } = feed;
   document.body.dataset.link = state;
+  if (feed.without) document.body.dataset.without = feed.without;
   say(byId("link-word"), state[0].toUpperCase() + state.slice(1).replace("_", " "));
   const fresh = state === "live" || state === "lagging";
   say(byId("link-age"), fresh ? `${tenths(feed.behind)} s behind` : feed.serverTime ? `data from ${clock(feed.serverTime)}` : "");

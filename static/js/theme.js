@@ -7,6 +7,6 @@
     const chosen = localStorage.getItem("theme");
     if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
   } catch {
-    // storage is off: the system's theme it is
+    // no storage: system's theme
   }
 })();

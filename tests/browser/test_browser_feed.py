@@ -287,3 +287,19 @@ def test_a_lost_race_is_told_and_nothing_is_claimed(page: Page, feed: Feed, comp
     expect(page.locator('.toast[data-level="error"]')).to_contain_text("it is at v2 now")
     complaints.remove("Failed to load resource: the server responded with a status of 412 (Precondition Failed)")
     expect(page.get_by_role("button", name="Reset a", exact=True)).to_be_enabled()
+
+
+def test_the_banner_of_what_is_missing_comes_and_goes_with_the_feed(page: Page, feed: Feed) -> None:
+    redis, database = page.locator("[data-gone=redis]"), page.locator("[data-gone=database]")
+    feed.say("update", without=["redis"])
+    feed.wait(1)
+    expect(redis).to_be_visible()
+    expect(database).to_be_hidden()
+    feed.say("update", without=["database", "redis"])
+    feed.wait(1)
+    expect(redis).to_be_visible()
+    expect(database).to_be_visible()
+    feed.say("update", without=[])
+    feed.wait(1)
+    expect(redis).to_be_hidden()
+    expect(database).to_be_hidden()

@@ -13,13 +13,15 @@ from tests.servers import ServerProcess, eventually
 
 
 class Reader:
-    """``rows`` is what follows from all messages since the first snapshot; ``transitions`` what was told, a breaker."""
+    """``rows`` is what follows from all messages since the first snapshot; ``transitions`` what was told, a breaker;
+    ``without`` what the server last said that it does without."""
 
     def __init__(self, server: ServerProcess) -> None:
         self._server = server
         self.rows: dict[str, Any] = {}
         self.before_resync: dict[str, Any] | None = None
         self.transitions: Counter[str] = Counter()
+        self.without: list[str] | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._read(),), daemon=True)
 
@@ -56,6 +58,7 @@ class Reader:
             return
 
     def _take(self, message: dict[str, Any]) -> None:
+        self.without = message.get("without", self.without)
         if message["type"] == "snapshot":
             self.before_resync = self.rows
             self.rows = {row["name"]: row for row in message["rows"]}

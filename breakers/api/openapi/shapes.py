@@ -202,7 +202,7 @@ class Breaker(Row):
     config: dict[str, Any]
     metrics: Metrics
     instance_rows: list[InstanceRow]
-    recent: list[Transition]
+    recent: list[Transition] | None
 
 
 class Config(TypedDict):
