@@ -10,7 +10,6 @@ import json
 import logging
 import sys
 import time
-import uuid
 from typing import Any
 
 import aiohttp
@@ -19,10 +18,9 @@ from breakers.client.conversation import Conversation
 from breakers.core.config import CircuitBreakerConfig
 from breakers.core.registry import CircuitBreakerRegistry
 from breakers.core.sync import Sync
-from breakers.core.wire import Ack, FromServer, Hello, encode
+from breakers.core.wire import Ack, FromServer
 
 BREAKERS = 20
-OUTSTANDING = 16
 
 
 class TimedSync(Sync):
@@ -30,12 +28,10 @@ class TimedSync(Sync):
 
     happened: list[float]
     latencies: list[float]
-    acknowledged = 0
 
     def receive(self, message: FromServer) -> None:
         super().receive(message)
         if isinstance(message, Ack):
-            self.acknowledged += 1
             now, waiting = time.monotonic(), len(self.outbox)
             while len(self.happened) > waiting:
                 self.latencies.append(now - self.happened.pop(0))
@@ -59,10 +55,6 @@ class Agent:
                 self.sync, socket, wake=wake, closing=asyncio.Event(), welcomed=self.welcomed.set,
                 instructed=lambda: self.applied.append(time.monotonic()),
             ).hold()  # fmt: skip
-
-    def succeed(self) -> None:
-        for breaker in self.registry.all():
-            breaker.call_sync(int)
 
     def flap(self) -> None:
         """One transition of one breaker."""
@@ -106,15 +98,6 @@ class Agents:
             agent.applied.clear()
         return stamps
 
-    async def busy(self, seconds: float) -> int:
-        """Every breaker of every link succeeds once a second: how many reports were acknowledged."""
-        until, before = time.monotonic() + seconds, sum(agent.sync.acknowledged for agent in self.agents)
-        while time.monotonic() < until:
-            for agent in self.agents:
-                agent.succeed()
-                await asyncio.sleep(1.0 / len(self.agents))
-        return sum(agent.sync.acknowledged for agent in self.agents) - before
-
     async def storm(self, seconds: float) -> list[float]:
         """One transition every two seconds in each link: seconds from each to its place in the database."""
         until = time.monotonic() + seconds
@@ -125,36 +108,6 @@ class Agents:
         while any(agent.sync.happened for agent in self.agents) and time.monotonic() < until + 10:  # noqa: ASYNC110  # as above
             await asyncio.sleep(0.05)
         return [latency for agent in self.agents for latency in agent.sync.latencies]
-
-    async def flood(self, seconds: float, sockets: int) -> int:
-        """Reports of 20 breakers as fast as they are acknowledged, over sockets of their own: how many were."""
-        text = self._report()
-        counts = await asyncio.gather(*(self._pour(text, time.monotonic() + seconds) for _ in range(sockets)))
-        return sum(counts)
-
-    def _report(self) -> tuple[str, str]:
-        agent = Agent(0)
-        agent.succeed()
-        agent.sync.hello()
-        report = agent.sync.report()
-        assert report is not None
-        head, _, tail = encode(report).partition('"id":1')
-        return head, tail
-
-    async def _pour(self, text: tuple[str, str], until: float) -> int:
-        async with self.session.ws_connect("/ws/agent") as socket:
-            hello = Hello(str(uuid.uuid4()), "flood", "here", 1, "benchmark", time.time(), time.time())
-            await socket.send_str(encode(hello))
-            sent = acknowledged = 0
-            while time.monotonic() < until:
-                while sent - acknowledged < OUTSTANDING:
-                    sent += 1
-                    await socket.send_str(
-                        f'{text[0]}"id":{sent}' + text[1].replace('"successes":1', f'"successes":{sent}')
-                    )
-                if '"ack"' in (await socket.receive_str()):
-                    acknowledged += 1
-            return acknowledged
 
     async def idle(self, seconds: float) -> int:
         await asyncio.sleep(seconds)

@@ -1,7 +1,8 @@
 """500 links of 20 breakers each against one control plane, in one run, beside a bare broadcast of the same bytes.
 
 Real sockets from a handful of processes, the server as ``manage.py serve`` runs it, over a SQLite file that is thrown
-away. ``--links`` chooses another number. Everything shares this machine, so compare ratios, and seconds only with care.
+away. First the library's own links, ``--links`` of them; then twice as many that only report, from frames that were
+made once, so that the rest of the machine is the server's. Compare ratios, and seconds only with care.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from tests.servers import ROOT, ServerProcess
 
 PROCESSES = 4
 ROUNDS = 15
-FLOOD_SOCKETS = 5
+REPORTING_PROCESSES = 2
+FLOOD_SOCKETS = 10
 TICK = os.sysconf("SC_CLK_TCK")
 
 CLIENT_MEMORY = """
@@ -71,13 +73,13 @@ class MeasuredServer(ServerProcess):
 
 
 class Crowd:
-    """The processes that hold the links."""
+    """Processes that hold links, each of them ``program``; they end with the stack."""
 
-    def __init__(self, server: MeasuredServer, stack: ExitStack) -> None:
-        command = [sys.executable, "-m", "benchmarks._link_agents", server.url, server.token]
+    def __init__(self, program: str, processes: int, server: MeasuredServer, stack: ExitStack) -> None:
+        command = [sys.executable, "-m", f"benchmarks.{program}", server.url, server.token]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-        self._processes = [stack.enter_context(subprocess.Popen(command, **pipes)) for _ in range(PROCESSES)]
-        self._threads = stack.enter_context(ThreadPoolExecutor(PROCESSES))
+        self._processes = [stack.enter_context(subprocess.Popen(command, **pipes)) for _ in range(processes)]
+        self._threads = stack.enter_context(ThreadPoolExecutor(processes))
 
     def ask(self, do: str, **arguments: float) -> list[Any]:
         """The answer of each process."""
@@ -130,17 +132,22 @@ def line(what: str, value: float, unit: str, goal: str = "") -> None:
     print(f"{what:58}{value:10.1f} {unit:10}{goal}", flush=True)
 
 
-def report(server: MeasuredServer, crowd: Crowd, links: int) -> None:
-    empty, began = server.memory(), time.monotonic()
-    crowd.ask("link", number=links // PROCESSES)
-    line(f"{links} links made", time.monotonic() - began, "s")
-    time.sleep(3)
-    line("memory a link in the server", (server.memory() - empty) / links, "KB", "goal: under 150")
-    line("memory of a link in its process", client_memory(server), "MB", "goal: under 5")
-    line(
-        f"processor, {links} idle links", over_time(server, crowd, "idle", 12.0)[0], "% a core", "goal: under 10 (500)"
-    )
+def linked(server: MeasuredServer, links: int) -> None:
+    """Links of the library: what they cost, and how soon everybody knows."""
+    with ExitStack() as stack:
+        crowd = Crowd("_link_agents", PROCESSES, server, stack)
+        empty, began = server.memory(), time.monotonic()
+        crowd.ask("link", number=links // PROCESSES)
+        line(f"{links} links made", time.monotonic() - began, "s")
+        time.sleep(3)
+        line("memory a link in the server", (server.memory() - empty) / links, "KB", "goal: under 150")
+        line("memory of a link in its process", client_memory(server), "MB", "goal: under 5")
+        idle, _ = over_time(server, crowd, "idle", 12.0)
+        line(f"processor, {links} idle links", idle, "% a core", "goal: under 10 (500)")
+        told(server, crowd, links)
 
+
+def told(server: MeasuredServer, crowd: Crowd, links: int) -> None:
     saved, commits = pushes(server, crowd, links, "save")
     bare, _ = pushes(server, crowd, links, "broadcast")
     line("save: begin to commit, p50", statistics.median(commits), "ms")
@@ -152,27 +159,40 @@ def report(server: MeasuredServer, crowd: Crowd, links: int) -> None:
         line(f"{name}: last, median of {ROUNDS} rounds", last, "ms", "goal: under 100" if rounds is saved else "")
     ratio = statistics.median(map(max, saved)) / statistics.median(map(max, bare))
     line("save to applied, beside the bare broadcast", ratio, "x", "goal: at most 2")
-
-    share, answers = over_time(server, crowd, "storm", 8.0)
-    latencies = [1e3 * latency for some in answers for latency in some]
+    latencies = [1e3 * latency for some in crowd.ask("storm", seconds=8.0) for latency in some]
     line(f"transition to history, p50 of {len(latencies)}", percentile(latencies, 0.5), "ms")
     line("transition to history, p99", percentile(latencies, 0.99), "ms", "goal: under 500")
-    share, answers = over_time(server, crowd, "busy", 8.0)
-    line("reports a second meanwhile", sum(answers) / 8.0, "a second", f"as meant: {links}")
-    line(f"processor, {links} links that report each second", share, "% a core", "goal: under 50 (1000)")
-    share, answers = over_time(server, crowd, "flood", 6.0, sockets=FLOOD_SOCKETS)
-    line("reports of 20 breakers", sum(answers) / 6.0, "a second", "goal: 3000")
-    line("the same, a second of the server's processor", sum(answers) / 6.0 / share * 100, "a CPU s")
+
+
+def reporting(server: MeasuredServer, links: int) -> None:
+    """Links that only report: what that costs, and how much of it one server takes."""
+    with ExitStack() as stack:
+        crowd = Crowd("_link_reporters", REPORTING_PROCESSES, server, stack)
+        length, *_ = crowd.ask("link", number=links // REPORTING_PROCESSES)
+        crowd.ask("report", seconds=3.0)
+        share, answers = over_time(server, crowd, "report", 15.0)
+        waits = [1e3 * wait for some in answers for wait in some["waits"]]
+        line(
+            f"reports of {length} bytes that arrived",
+            sum(a["acknowledged"] for a in answers) / 15,
+            "a second",
+            f"as meant: {links}",
+        )
+        line("report to acknowledgement, p50", percentile(waits, 0.5), "ms")
+        line("report to acknowledgement, p99", percentile(waits, 0.99), "ms")
+        line(f"processor, {links} links that report each second", share, "% a core", "goal: under 50 (1000)")
+        share, answers = over_time(server, crowd, "flood", 6.0, sockets=FLOOD_SOCKETS)
+        line("reports of 20 breakers, as many as it takes", sum(answers) / 6.0, "a second", "goal: 3000")
+        line("the same, a second of the server's processor", sum(answers) / 6.0 / share * 100, "a CPU s")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--links", type=int, default=500)
     links = parser.parse_args().links // PROCESSES * PROCESSES
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        server = stack.enter_context(MeasuredServer(Path(folder)))
-        report(server, Crowd(server, stack), links)
+    for part, number in ((linked, links), (reporting, 2 * links)):
+        with tempfile.TemporaryDirectory() as folder, MeasuredServer(Path(folder)) as server:
+            part(server, number)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from breakers.core.wire import (
     Report,
     Welcome,
     WireError,
-    decode_from_agent,
     encode,
 )
 from breakers.fleet import fleet
@@ -33,6 +32,7 @@ from breakers.services import authenticate_key
 
 from .codes import BUSY, FLOODING, MALFORMED, OUT_OF_ORDER, OVERSIZED, REFUSED, CloseCode, close, sent_away
 from .hub import AgentLink, hub
+from .reading import read
 from .returning import readmit
 from .screening import check_report, identity_of
 from .writer import writer
@@ -98,7 +98,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
             await self._dismiss(FLOODING)
             return
         try:
-            message = decode_from_agent(text)
+            message = read(text)
             await self._handle(message)
         except WireError as error:
             await self._dismiss(MALFORMED.because(str(error)))
@@ -120,10 +120,10 @@ class AgentConsumer(AsyncWebsocketConsumer):
                 await self._dismiss(OUT_OF_ORDER.because("a second hello, of another instance"))
         elif link is None:
             await self._dismiss(OUT_OF_ORDER.because("the first message is a hello"))
-        elif isinstance(message, Report):
-            await self._report(link, message)
-        else:
+        elif isinstance(message, Goodbye):
             await self._say_farewell(link)
+        else:
+            await self._report(link, message)
 
     async def _welcome(self, hello: Hello) -> None:
         identity, names = identity_of(hello), [registration.name for registration in hello.registrations]

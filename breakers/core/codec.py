@@ -46,7 +46,7 @@ def _is_default(f: Any, value: object) -> bool:  # dataclasses.Field is generic 
 
 _readers: dict[Any, Reader] = {}
 _Inner = Callable[[Any], Any]
-_LONGEST: Final = 1 << 53
+LONGEST: Final = 1 << 53
 """No integer is larger: counters, and what JavaScript can hold."""
 
 
@@ -127,7 +127,7 @@ def _text(value: Any) -> str:
 def _integer(value: Any) -> int:
     if value.__class__ is not int:
         raise _Misread("must be of type int")
-    if not -_LONGEST <= value <= _LONGEST:
+    if not -LONGEST <= value <= LONGEST:
         raise _Misread("out of range")
     number: int = value
     return number
@@ -136,7 +136,7 @@ def _integer(value: Any) -> int:
 def _number(value: Any) -> float:
     if value.__class__ is not float and value.__class__ is not int:
         raise _Misread("must be of type float")
-    if not -_LONGEST <= value <= _LONGEST:
+    if not -LONGEST <= value <= LONGEST:
         raise _Misread("out of range")
     return float(value)
 
