@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,6 +12,7 @@ import breakers
 from breakers import CircuitBreakerConfig, CircuitBreakerOpenError
 from breakers.client.metrics import register
 from breakers.core.latency import BOUNDS
+from breakers.testing import fresh_registry
 
 
 def scraped(registry: CollectorRegistry) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -20,6 +23,12 @@ def scraped(registry: CollectorRegistry) -> dict[tuple[str, tuple[tuple[str, str
 
 def fail() -> None:
     raise ConnectionError
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Iterator[None]:
+    with fresh_registry():
+        yield
 
 
 @pytest.fixture

@@ -76,4 +76,4 @@ async def test_a_shorter_limit_of_the_caller_counts_too(server: Server, session:
     with pytest.raises(TimeoutError):
         await http.get(session, server.url, timeout=ClientTimeout(total=0.05))
     assert http.get_metrics()["timeouts_total"] == 1
-    assert len(server.requests) == 1  # no time is left for another
+    assert len(server.requests) <= 1  # no time is left for another; on a busy machine not even for the first to arrive

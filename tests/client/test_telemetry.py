@@ -32,6 +32,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 @pytest.fixture(autouse=True)
 def _nobody_else() -> Iterator[None]:
+    breakers.registry.clear()  # of what tests of other files have left
     with fresh_registry():
         yield
         telemetry.uninstrument()
