@@ -350,11 +350,12 @@ class CircuitBreaker(Orderly):
     def _acquire_limited(self) -> tuple[Permit, Deadline | None]:
         """A permit, with the deadline of the calling task armed where the config has a timeout."""
         machine, clock = self._machine, self._clock
-        gate, limit = machine.gate, machine.config.timeout
+        gate = machine.gate
+        limit = machine.config.timeout if gate is None else gate.timeout
         if limit is None:
             return self.acquire(), None
         queue = None if gate is None else gate.queue
-        if queue is None or queue.limit != limit or queue.runner._thread_id != get_ident():
+        if queue is None or queue.runner._thread_id != get_ident():
             queue = queue_for(get_running_loop(), limit, clock)
             if gate is not None:
                 gate.queue = queue

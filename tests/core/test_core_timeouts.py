@@ -342,3 +342,30 @@ def test_many_event_loops_at_once_each_have_their_own_deadlines(form) -> None:
         thread.join(20.0)
     assert ends == ["timeout"] * 8
     assert totals(breaker) == (400, 8, 0, 8)
+
+
+def test_a_limit_is_that_of_the_loop_that_calls_though_another_loop_called_last(make) -> None:
+    breaker = make(timeout=0.05)
+    ended: list[BaseException] = []
+
+    async def nothing() -> None:
+        pass
+
+    async def for_ever() -> None:
+        await asyncio.Event().wait()
+
+    def in_a_loop_of_its_own() -> None:
+        try:
+            asyncio.run(breaker.call(for_ever))
+        except BaseException as error:
+            ended.append(error)
+
+    async def main() -> int:
+        await breaker.call(nothing)
+        thread = threading.Thread(target=in_a_loop_of_its_own, daemon=True)
+        thread.start()
+        thread.join(10.0)  # this loop stands still: its timers cannot help the other one
+        return asyncio.current_task().cancelling()
+
+    assert asyncio.run(main()) == 0
+    assert [type(error) for error in ended] == [TimeoutError]
