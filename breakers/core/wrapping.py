@@ -33,6 +33,10 @@ def guard(breaker: CircuitBreaker, function: F) -> F:
 
 def fall_back(guarded: F, fallback: Callable[[Exception], Any]) -> F:
     """``guarded``, answering with ``fallback(error)`` where it would raise an ``Exception``."""
+    if isinstance(guarded, staticmethod | classmethod):
+        return cast(F, type(guarded)(fall_back(guarded.__func__, fallback)))
+    if not callable(fallback):
+        raise TypeError(f"a fallback is a function of the error, not {fallback!r}")
     if inspect.isgeneratorfunction(guarded) or inspect.isasyncgenfunction(guarded):
         raise TypeError("a fallback answers for a plain or a coroutine function, not for a generator")
     if is_coroutine_function(guarded):

@@ -419,6 +419,29 @@ def test_a_fallback_of_a_plain_function(make) -> None:
     assert quote(5).startswith("CircuitBreakerOpenError")
 
 
+async def test_a_fallback_answers_for_methods_of_every_kind(make) -> None:
+    breaker = make(failure_threshold=0)
+    answered = breaker.protect(fallback=lambda error: "answered")
+
+    class Client:
+        @answered
+        async def fetch(self) -> str:
+            raise ConnectionError
+
+        @answered
+        @staticmethod
+        async def static() -> str:
+            raise ConnectionError
+
+        @answered
+        @classmethod
+        def of_class(cls) -> str:
+            raise ConnectionError(cls)
+
+    assert [await Client().fetch(), await Client.static(), Client.of_class()] == ["answered"] * 3
+    assert counts(breaker) == (0, 3, 0)
+
+
 async def test_a_fallback_never_answers_a_cancellation(make) -> None:
     @make().protect(fallback=lambda error: "answered")
     async def cancelled() -> None:
@@ -448,6 +471,8 @@ def test_a_fallback_that_could_not_answer_is_refused_at_once(make) -> None:
     breaker = make()
     with pytest.raises(TypeError, match="plain function"):
         breaker.protect(fallback=later)(lambda: None)
+    with pytest.raises(TypeError, match="'cached'"):
+        breaker.protect(fallback="cached")(later)
     for function in (generator, async_generator):
         with pytest.raises(TypeError, match="generator"):
             breaker.protect(fallback=print)(function)
