@@ -62,7 +62,7 @@ def _template() -> tuple[Path, str]:
 class ServerProcess:
     """daphne, or with ``tuned`` ``manage.py serve``, on 127.0.0.1 over a SQLite file of its own.
 
-    The port stays the same over restarts.
+    The port stays the same over restarts. ``listens_on``: a socket that others may have, too, instead of a port.
 
     ``with ServerProcess(tmp_path) as server:`` gives ``server.url`` and ``server.token`` (a key with every scope).
     """
@@ -74,11 +74,13 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         database: Path | None = None,
         tuned: bool = False,
+        listens_on: socket.socket | None = None,
     ) -> None:
         self.folder = folder
         self._tuned = tuned
+        self._socket = listens_on
         self.database = database or folder / "breakers.sqlite3"
-        self.port = free_port()
+        self.port = free_port() if listens_on is None else listens_on.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
         self.token = ""
@@ -113,7 +115,7 @@ class ServerProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self._command],
-                cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=self._passed,
             )  # fmt: skip
         try:
             eventually(self.is_healthy, within=within, what=f"the server is up; its log: {self.log}")
@@ -122,7 +124,13 @@ class ServerProcess:
             raise
 
     @property
+    def _passed(self) -> tuple[int, ...]:
+        return () if self._socket is None else (self._socket.fileno(),)
+
+    @property
     def _command(self) -> list[str]:
+        if self._socket is not None:
+            return ["manage.py", "serve", "--fd", str(self._socket.fileno())]
         if self._tuned:
             return ["manage.py", "serve", "--port", str(self.port)]
         return ["-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "tradpal_cb.asgi:application"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -47,10 +47,12 @@ AGAIN: Final = 1.0
 
 
 class Exchange:
-    """This server's part in it; its threads run from :meth:`start` to :meth:`stop`."""
+    """This server's part in it; its threads run from :meth:`start` to :meth:`stop`. ``clock`` is monotonic."""
 
-    def __init__(self, url: str, server: str, observed: MergedFleet) -> None:
-        self._url, self._server, self._fleet = url, server, observed
+    def __init__(
+        self, url: str, server: str, observed: MergedFleet, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._url, self._server, self._fleet, self._clock = url, server, observed, clock
         self._shelf, self._history = Shelf(url, server), History(observed)
         self.trouble: str | None = None
         """Why this server sees its own links and the database only."""
@@ -58,8 +60,7 @@ class Exchange:
         self._beat = 0
         self._laid: set[UUID] = set()
         self._heads: dict[str, Head] = {}
-        self._refreshed = -LONGEST_ABSENCE
-        self._counted = -COUNTS
+        self._refreshed = self._counted = float("-inf")
         self._leaving, self._urgent = False, True
         self._loops = (
             Loop("sharing", self.exchange, period=BEAT, rest=REST),
@@ -126,7 +127,7 @@ class Exchange:
             shelf.wake()
 
     def _are_counts_due(self) -> bool:
-        now = time.monotonic()
+        now = self._clock()
         if now - self._counted < COUNTS and not self._leaving:
             return False
         self._counted = now
@@ -157,7 +158,7 @@ class Exchange:
 
     def _mend(self) -> None:
         if self._well_since is None:
-            self._well_since = time.monotonic()
+            self._well_since = self._clock()
         if self.trouble is not None:
             logger.warning("Other servers are heard again")
             self.trouble = None
@@ -167,7 +168,7 @@ class Exchange:
 
     def _is_settled(self) -> bool:
         """Whether Redis has been there for long enough that whoever does not speak is gone."""
-        return self._well_since is not None and time.monotonic() - self._well_since > LIFETIME
+        return self._well_since is not None and self._clock() - self._well_since > LIFETIME
 
     def _listen(self) -> None:
         """Others wake this server; what they say is on their shelves and in the database."""
@@ -198,7 +199,7 @@ class Exchange:
         self._date()
         alone = self.trouble is not None or not self._is_settled() or self._fleet.adrift
         self._fleet.be_patient(PATIENCE if alone else 0.0)
-        if time.monotonic() - self._refreshed >= (REFRESH_DEGRADED if alone else REFRESH):
+        if self._clock() - self._refreshed >= (REFRESH_DEGRADED if alone else REFRESH):
             self._refresh()
 
     def _date(self) -> None:
@@ -216,7 +217,7 @@ class Exchange:
 
     def _refresh(self) -> None:
         """Rows are written up to ten seconds after what they tell."""
-        now = time.monotonic()
+        now = self._clock()
         span = timedelta(seconds=min(now - self._refreshed + LATE, LONGEST_ABSENCE))
         self._fleet.refresh(selectors.instances_observed(since=timezone.now() - span))
         self._refreshed = now

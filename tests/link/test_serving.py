@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -136,3 +136,39 @@ def test_a_port_that_is_taken_is_said_and_not_served(place: ServerProcess) -> No
         )  # fmt: skip
     assert done.returncode == 1
     assert f"127.0.0.1:{port} cannot be listened on" in done.stderr
+
+
+def who_answers(server: ServerProcess) -> float:
+    """When the process began that answers on the port."""
+    name = "process_start_time_seconds "
+    lines = server.request("GET", "/metrics")[1].splitlines()
+    return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+
+@pytest.mark.timeout(150)
+def test_servers_may_share_a_socket_and_one_of_them_may_go(
+    place: ServerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with ExitStack() as stack:
+        shared = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
+        servers = []
+        for _ in range(2):
+            folder = tmp_path_factory.mktemp("sharing")
+            server = ServerProcess(folder, environment=place.environment, tuned=True, listens_on=shared)
+            server.token = place.token
+            server.start()
+            stack.callback(server.stop)
+            eventually(lambda: "Serving on" in server.log.read_text(), within=40)  # noqa: B023  # asked at once
+            servers.append(server)
+        first, second = servers
+        seen: set[float] = set()
+        eventually(lambda: seen.add(who_answers(first)) or len(seen) == 2, within=30, what="both answer")
+        assert first.stop() == 0, "it closes its own end of the socket, and that only"
+        left = who_answers(second)
+        assert [who_answers(second) for _ in range(10)] == [left] * 10
+        first.start()
+        eventually(lambda: who_answers(second) != left, within=40, what="one that comes back has its share")
+        second.kill()
+        came = eventually(lambda: who_answers(first))
+        assert [who_answers(first) for _ in range(10)] == [came] * 10
+        assert came != left
