@@ -38,6 +38,7 @@ from breakers.problems import NotFound
 
 __all__ = [
     "RESET_LIFETIME",
+    "SINCE_ROWS_AT_START",
     "BreakerRecord",
     "DepartedRecord",
     "DesiredState",
@@ -75,6 +76,8 @@ _REVISION: Final = f'SELECT "current" FROM "{Revision._meta.db_table}" WHERE "id
 RESET_LIFETIME: Final = timedelta(seconds=60)
 SINCE_ROWS: Final = 500
 SINCE_FIRST: Final = 20
+SINCE_ROWS_AT_START: Final = 20_000
+"""A storm of 20 transitions a second of one breaker is then followed for a quarter of an hour: some 0.2 s, once."""
 LATEST_ROWS: Final = 100
 _SNAPSHOT_ATTEMPTS: Final = 5
 _BADNESS: Final = {
@@ -369,18 +372,20 @@ def transition_totals() -> dict[tuple[str, str, str, str], int]:
     return {(name, before, after, reason): total for name, before, after, reason, total in rows}
 
 
-def fleet_since(name: str, states: Mapping[UUID, CircuitBreakerState] | None = None) -> datetime | None:
+def fleet_since(
+    name: str, states: Mapping[UUID, CircuitBreakerState] | None = None, most: int = SINCE_ROWS
+) -> datetime | None:
     """When the worst state of the instances last became what it is; ``None`` when the history does not say.
 
     ``states``: what each live instance is in now; others are then left out. Without it, every instance in the history
-    counts, in the state of its newest transition. Walks back over at most 500 transitions, undoing each.
+    counts, in the state of its newest transition. Walks back over at most ``most`` transitions, undoing each.
     """
     if states is None:
         now = {row.instance: row.to_state for row in newest(history(name), "instance")}
     else:
         now = {instance: state.value for instance, state in states.items()}
     worst = _worst(now)
-    for instance, from_state, at in _walk_back(name):
+    for instance, from_state, at in _walk_back(name, most):
         if instance in now:
             now[instance] = from_state
             if _worst(now) != worst:
@@ -388,11 +393,13 @@ def fleet_since(name: str, states: Mapping[UUID, CircuitBreakerState] | None = N
     return None
 
 
-def _walk_back(name: str) -> Iterator[tuple[UUID, str, datetime]]:
+def _walk_back(name: str, most: int) -> Iterator[tuple[UUID, str, datetime]]:
     """Mostly the newest few say it; a starting server asks for each breaker."""
     rows = history(name).values_list("instance", "from_state", "at")
     yield from rows[:SINCE_FIRST]
     yield from rows[SINCE_FIRST:SINCE_ROWS]
+    if most > SINCE_ROWS:
+        yield from rows[SINCE_ROWS:most]
 
 
 def _worst(states: Mapping[UUID, str]) -> int:

@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 from .faults import SCHEDULE, Fault
+from .groups import describe
 from .processes import ROOT
 from .supervisor import Refused, run, run_fleet
 
@@ -41,6 +42,10 @@ def arguments() -> argparse.ArgumentParser:
         "fleet", help="the fleet without a server; key: CIRCUIT_BREAKER_SERVICE_TOKEN, else that of `make run`"
     )
     fleet.add_argument("--url", default="http://127.0.0.1:8012", help="the control plane (default: %(default)s)")
+    grouping = commands.add_parser(
+        "groups", help="tell a control plane what belongs together; key of scope operate: CIRCUIT_BREAKER_SERVICE_TOKEN"
+    )
+    grouping.add_argument("--url", default="http://127.0.0.1:8012", help="the control plane (default: %(default)s)")
     breaking = commands.add_parser("break", help="make a route fail")
     breaking.add_argument("--fault", type=Fault, choices=list(Fault)[1:], default=Fault.OUTAGE, help="default: outage")
     healing = commands.add_parser("heal", help="make a route answer well")
@@ -62,6 +67,9 @@ def main() -> int:
                 return run(var, given.port, _say)
             case "fleet":
                 return run_fleet(var, given.url, _key(var), _say)
+            case "groups":
+                _say(f"{describe(given.url, _key(var))} breakers described")
+                return 0
             case "routes":
                 routes = _control(var, None)
             case "break":
@@ -70,7 +78,7 @@ def main() -> int:
                 routes = _control(var, {"route": given.route, "fault": Fault.NONE, "seconds": given.seconds})
             case _:
                 routes = _control(var, {"route": given.route, "fault": None})
-    except Refused as refusal:
+    except (Refused, OSError) as refusal:
         print(refusal, file=sys.stderr)
         return 1
     for route, now in routes.items():

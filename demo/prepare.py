@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import secrets
 from pathlib import Path
 
 import django
 
+from .groups import GROUPS
 from .keeping import kept_secret
+from .services import CONFIGS, HTTP
 
 
 def prepare(var: Path) -> None:
@@ -18,6 +21,18 @@ def prepare(var: Path) -> None:
     call_command("migrate", verbosity=0, interactive=False)
     _keep_operator(kept_secret(var / "operator-password", secrets.token_urlsafe(12)))
     _keep_fleet_key(var / "fleet-key")
+    _describe()
+
+
+def _describe() -> None:
+    """The breakers of the fleet, grouped; those that are there stay as people made them."""
+    from breakers.problems import AlreadyExists
+    from breakers.services import Actor, breaker_create
+
+    for name, (group, description) in GROUPS.items():
+        texts = {"group": group, "description": description, "reason": "What belongs together"}
+        with contextlib.suppress(AlreadyExists):
+            breaker_create(name=name, config=CONFIGS[name], http=HTTP[name], by=Actor("user", "operator"), **texts)
 
 
 def _keep_operator(password: str) -> None:

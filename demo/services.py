@@ -26,7 +26,6 @@ from breakers import CircuitBreakerConfig, CircuitBreakerOpenError, HttpConfig
 from .lifeline import asked_to_end, follow_parent
 
 log = logging.getLogger("demo")
-NO_RETRIES = HttpConfig(max_retries=0)
 
 # Short waits, so that a person who watches sees a breaker open, probe and close within a minute.
 CONFIGS = {
@@ -77,6 +76,11 @@ CONFIGS = {
         CircuitBreakerConfig("ledger", recovery_timeout=5.0),
     )
 }
+HTTP = {
+    **dict.fromkeys(CONFIGS, HttpConfig()),
+    **dict.fromkeys(("data_service", "news_feed", "broker_api"), HttpConfig(max_retries=1)),
+    "order_router": HttpConfig(max_retries=0),  # an order that may have arrived must not be sent twice
+}
 
 
 class Desk:
@@ -109,7 +113,7 @@ Step = Callable[[], Awaitable[Mapping[str, object]]]
 
 def through_http(desk: Desk, name: str) -> Step:
     """The breaker around aiohttp, with retries."""
-    http = breakers.get_http_circuit_breaker(name, CONFIGS[name], HttpConfig(max_retries=1))
+    http = breakers.get_http_circuit_breaker(name, CONFIGS[name], HTTP[name])
 
     async def step() -> Mapping[str, object]:
         async with http.get(desk.session, desk.url(name), raise_for_status=True) as response:
@@ -120,8 +124,8 @@ def through_http(desk: Desk, name: str) -> Step:
 
 
 def through_order(desk: Desk, name: str) -> Step:
-    """A POST is not repeated: an order that may have arrived must not be sent twice."""
-    http = breakers.get_http_circuit_breaker(name, CONFIGS[name], NO_RETRIES)
+    """A POST, which is not repeated."""
+    http = breakers.get_http_circuit_breaker(name, CONFIGS[name], HTTP[name])
 
     async def step() -> Mapping[str, object]:
         order = {"symbol": "AAPL", "side": random.choice(("buy", "sell")), "quantity": random.randint(1, 100)}

@@ -13,4 +13,5 @@ key() { # NAME SCOPES
     mv "$keys/$1.new" "$keys/$1"
 }
 key demo agent
+key demo-groups operate
 key prometheus read

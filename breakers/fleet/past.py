@@ -88,8 +88,9 @@ def openings(changes: Sequence[StateChange], latest: Sequence[LatestState]) -> l
 
 
 def since_when(states: Mapping[str, States]) -> dict[str, datetime | None]:
-    """When each breaker became what these states make it, from history. One query a breaker."""
-    return {name: selectors.fleet_since(name, found) for name, found in states.items() if found}
+    """When each breaker became what these states make it, from history. One query a breaker, three in storms."""
+    most = selectors.SINCE_ROWS_AT_START
+    return {name: selectors.fleet_since(name, found, most) for name, found in states.items() if found}
 
 
 def recall_since(ledger: Ledger, states: Mapping[str, States], since: Mapping[str, datetime | None]) -> None:

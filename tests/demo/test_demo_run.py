@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.groups import GROUPS
 from tests.servers import ROOT, clean_environment, eventually, free_port
 
 pytestmark = pytest.mark.timeout(120)
@@ -145,6 +146,16 @@ def test_every_instance_is_linked(run: Run) -> None:
         return found.keys() >= NAMES and instances["data_service"] == instances["risk_engine"] == 4
 
     eventually(complete, what="eight breakers, and four instances of those that two services share")
+
+
+def test_breakers_that_belong_together_are_grouped(run: Run) -> None:
+    found = {name: row["group"] for name, row in rows(run).items()}
+    assert found == {name: group for name, (group, _) in GROUPS.items()}
+    assert found.keys() == NAMES
+    eventually(lambda: all(row["applied"]["on"] == row["applied"]["of"] for row in rows(run).values()))  # type: ignore[index]  # JSON
+    page = urllib.request.Request(f"{run.url}/dashboard", headers={"Accept": "text/html"})
+    with urllib.request.urlopen(page, timeout=10) as answer:
+        assert "market-data" in answer.read().decode()
 
 
 def test_a_person_breaks_a_route_sees_the_breaker_open_heals_it_and_sees_it_close(run: Run) -> None:

@@ -112,12 +112,20 @@ def prepare(server: ServerProcess, keys: Path) -> None:
     )
 
 
+def grouped(server: ServerProcess, key: str) -> str:
+    """What ``demo groups`` says, as the compose file starts it."""
+    command = [sys.executable, "-m", "demo", "groups", "--url", server.url]
+    environment = {**server.environment, "CIRCUIT_BREAKER_SERVICE_TOKEN": key}
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=50, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 def test_the_preparation_makes_tables_and_keys_once(tmp_path: Path) -> None:
     server, keys = ServerProcess(tmp_path), tmp_path / "keys"
     keys.mkdir()
     prepare(server, keys)
     made = {path.name: path.read_text().strip() for path in keys.iterdir()}
-    assert set(made) == {"demo", "prometheus"}
+    assert set(made) == {"demo", "demo-groups", "prometheus"}
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o444 for path in keys.iterdir()), "each container has its user"
 
     (keys / "demo").unlink()
@@ -131,5 +139,10 @@ def test_the_preparation_makes_tables_and_keys_once(tmp_path: Path) -> None:
         assert server.request("GET", "/metrics")[0] == 200
         server.token = again["demo"]
         assert server.request("GET", "/metrics")[0] == 403, "the fleet may link and nothing else"
+        for described in ("8 breakers described", "0 breakers described"):
+            assert grouped(server, again["demo-groups"]) == described, "once: what is there stays as people made it"
+        server.token = again["prometheus"]
+        rows = server.request("GET", "/circuit-breakers")[1]["results"]
+        assert {row["group"] for row in rows} == {"market-data", "trading", "platform"}
     finally:
         server.stop()

@@ -221,6 +221,25 @@ def test_calls_elsewhere_are_traffic_of_this_moment_but_not_a_past(servers: Serv
     assert first.row()["rates"]["calls"] == 0
 
 
+def test_speeds_shares_and_trends_are_the_same_on_each(servers: Servers) -> None:
+    first, second = servers.all
+    here, there = servers.link(0).tell(), servers.link(1).tell()
+    servers.wait(70, heartbeats=(here, there))
+    for _ in range(25):
+        here.tell(add={"successes": 3, "failures": 1, "rejected": 1})
+        there.tell(add={"successes": 2, "failures": 2})
+        servers.wait(1)
+        assert first.row() == second.row()
+    row = first.row()
+    assert row["rates"] == {"calls": 8.0, "failures": 3.0, "rejected": 1.0}
+    assert row["failure_rate"] == 0.375
+    assert row["trend"][-2:] == [37.5, 37.5]
+    assert first.fleet.volumes("bank-api") == second.fleet.volumes("bank-api")
+    servers.wait(100, heartbeats=(here, there))
+    assert first.row() == second.row()
+    assert first.row()["failure_rate"] is None
+
+
 def test_nonsense_of_one_instance_is_not_the_others(servers: Servers, caplog: pytest.LogCaptureFixture) -> None:
     first, second = servers.all
     bad, good = servers.link(1).tell(), servers.link(1).tell()

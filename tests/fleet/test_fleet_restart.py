@@ -85,6 +85,33 @@ def test_the_state_and_its_since_survive(live):
     assert (live.row()["state"], live.row()["since"]) == ("open", since)
 
 
+def test_the_since_survives_a_restart_in_a_storm(live):
+    lasting, stormy = live.link().tell(), live.link().tell()
+    live.wait(30, heartbeats=(lasting, stormy))
+    opened(live, lasting)
+    since = live.row()["since"]
+    flap(live, stormy, times=400)
+    assert live.row()["since"] == since
+    persist(live)
+    restart(live)
+    assert (live.row()["state"], live.row()["since"]) == ("open", since)
+
+
+def flap(scene, linked, *, times):
+    """It opens and closes again and again while another is open, each time a tenth of a second later."""
+    closed, open_ = CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN
+    told = []
+    for number in range(times):
+        for before, after in ((closed, open_), (open_, closed)):
+            scene.now += timedelta(seconds=0.05)
+            at = scene.now.timestamp()
+            told.append(
+                TransitionReport(number * 2 + 1 + (after is closed), "bank-api", before, after, "reset", "", at, 1)
+            )
+    services.transitions_record(batch=[(linked.identity, report) for report in told])
+    linked.move("open", "closed")
+
+
 def test_a_transition_outlives_a_crash_before_the_totals_were_written(live):
     one = live.link().tell()
     persist(live)

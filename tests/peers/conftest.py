@@ -180,6 +180,24 @@ class House:
             if mine[key] != theirs[key]
         ]
 
+    def speeds_that_differ(self) -> list[str]:
+        """What servers see of steady traffic, each with its own clock: near to each other, and there.
+
+        Exactly the same only by one clock: see ``tests/fleet``.
+        """
+        seen = [{row["name"]: row for row in all_rows(server)} for server in self.running]
+        return [
+            f"{name}: {values}"
+            for name in seen[0]
+            for values, near in (
+                ([rows[name]["rates"]["calls"] for rows in seen], 0.2),
+                ([rows[name]["rates"]["failures"] for rows in seen], 0.35),
+                ([(rows[name]["trend"] or [None])[-1] for rows in seen], 0.35),
+                ([rows[name]["failure_rate"] for rows in seen], 0.2),
+            )
+            if not all(values) or max(values) - min(values) > near * max(values)
+        ]
+
     def recorded(self) -> dict[str, int]:
         """Breaker to the transitions in the history."""
         found = self.postgres.run("SELECT breaker, count(*) FROM breakers_statechange GROUP BY breaker")
@@ -195,9 +213,13 @@ class House:
         ]
 
 
+def all_rows(server: ServerProcess) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = server.request("GET", "/circuit-breakers?page_size=100")[1]["results"]
+    return rows
+
+
 def steady(server: ServerProcess) -> list[dict[str, Any]]:
-    rows = server.request("GET", "/circuit-breakers?page_size=100")[1]["results"]
-    return [steady_row(row) for row in rows]
+    return [steady_row(row) for row in all_rows(server)]
 
 
 def steady_row(row: dict[str, Any]) -> dict[str, Any]:
