@@ -62,6 +62,14 @@ def disarm(deadline: Deadline | None) -> bool:
     return deadline is not None and deadline.leave() and take_back(deadline.task, deadline.cancelling)
 
 
+def struck(deadline: Deadline | None) -> bool:
+    """The same where the attempt has ended with an answer: it is late, whoever else wants the task cancelled."""
+    if deadline is None or not deadline.leave():
+        return False
+    take_back(deadline.task, deadline.cancelling)
+    return True
+
+
 def take_back(task: asyncio.Task[Any], cancelling: int) -> bool:
     """A deadline has struck: takes its request back. False: somebody else wants the task cancelled, too."""
     return task.uncancel() <= cancelling
@@ -69,11 +77,18 @@ def take_back(task: asyncio.Task[Any], cancelling: int) -> bool:
 
 def settle_limited(breaker: CircuitBreaker, permit: Permit, struck: bool, error: BaseException) -> TimeoutError | None:
     """Settles an attempt that ended with ``error``; what to raise instead, where its own deadline has cancelled it."""
-    late = None
-    if struck and isinstance(error, CancelledError):
-        late = TimeoutError(f"Circuit breaker '{breaker.name}': no answer within {breaker.config.timeout:g} s")
+    late = _too_late(breaker) if struck and isinstance(error, CancelledError) else None
     settle_error(breaker, permit, late or error)
     return late
+
+
+def settle_late(breaker: CircuitBreaker, permit: Permit) -> None:
+    """An answer that comes as its deadline strikes: as of ``breaker.call()`` a timeout, and the caller has it."""
+    breaker.settle(permit, Outcome.FAILURE, error=_too_late(breaker), timed_out=True)
+
+
+def _too_late(breaker: CircuitBreaker) -> TimeoutError:
+    return TimeoutError(f"Circuit breaker '{breaker.name}': no answer within {breaker.config.timeout:g} s")
 
 
 def outcome_of(breaker: CircuitBreaker, error: BaseException) -> Outcome:

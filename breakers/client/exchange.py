@@ -16,8 +16,10 @@ from breakers.client.attempts import (
     disarm,
     notable,
     settle_answer,
+    settle_late,
     settle_limited,
     settle_with_body,
+    struck,
 )
 from breakers.client.limits import bounded, time_is_up, total_of, what_remains
 from breakers.client.pauses import pause
@@ -48,23 +50,24 @@ async def fetch(
 
     One long function, because a healthy request pays for every frame; what only the others need is elsewhere.
     """
-    http = breaker.http_config or _DEFAULT
+    http = breaker._fleet_http or breaker._code_http or _DEFAULT
     check = options.pop("raise_for_status", None)
     limits = total_of(session, options) if "timeout" in options else session.timeout
-    whole, started = limits, monotonic()
     deadline: Deadline | None = None
     further: Further | None = None
     ended: ClientResponse | Exception
     # through the gate as breaker.call() goes: a permit made and settled is a third of what a breaker costs here
     machine, clock = breaker._machine, breaker._clock
     began = clock()
-    entry: Gate | Permit | None = machine.gate or acquire(breaker)
+    whole, started = limits, began if clock is monotonic else monotonic()
+    gate = machine.gate
+    entry: Gate | Permit | None = gate or acquire(breaker)
     while entry is not None:
         try:
             if stream:
-                deadline = arm(breaker.config.timeout)  # up to the headers; aiohttp's timer goes on to the body's end
+                deadline = arm(machine.config.timeout)  # up to the headers; aiohttp's timer goes on to the body's end
             else:
-                options["timeout"] = bounded(limits, breaker.config.timeout)  # kept by aiohttp's own timer, for nothing
+                options["timeout"] = bounded(limits, machine.config.timeout)  # kept by aiohttp's own timer, for nothing
             ended = response = await session.request(method, url, raise_for_status=False, **options)
             if not stream:
                 await response.read()
@@ -77,17 +80,28 @@ async def fetch(
             ended = error
         else:
             if stream:
-                disarm(deadline)
-                settle_with_body(breaker, permit_of(entry, began), response, http, partial(time_is_up, whole, started))
+                if struck(deadline):
+                    settle_late(breaker, permit_of(entry, began))
+                else:
+                    late_too = partial(time_is_up, whole, started)
+                    settle_with_body(breaker, permit_of(entry, began), response, http, late_too)
             elif response.status not in notable(http.failure_statuses, http.retry_statuses):
-                if entry.__class__ is not Gate or not machine.pass_success(entry, began, clock()):
+                end = clock()
+                # one stretch without a call or a loop, see Gate
+                if gate is not None and machine.gate is gate and gate.low < end - began <= gate.high:
+                    gate.latency[gate.bucket] += 1
+                    machine.streak = 0
+                    machine.last_success = end
+                elif gate is not None:
+                    breaker._succeed(gate, began, end)
+                else:
                     breaker.settle(permit_of(entry, began), SUCCESS)
                 break
             else:
                 settle_answer(breaker, permit_of(entry, began), response, http)
         if further is None:
             further = Further(breaker, http, method, options, whole, started)
-        entry, limits = await further.permit(ended)
+        (entry, limits), gate = await further.permit(ended), None
     if isinstance(ended, Exception):
         try:
             raise ended

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Hashable
 
 from breakers.client.link import get_circuit_breaker
 from breakers.core.breaker import CircuitBreaker
@@ -37,9 +36,7 @@ class Hosts:
     """At most ``most`` breakers of its own making, the longest unused dropped first, and each ``idle_after`` seconds
     after its last use. What the program makes or asks for itself is never dropped.
 
-    ``strict``: a breaker that exists must have been made with ``config``. ``seats`` is what :meth:`find` has found, by
-    the key that it was found for; who looks there first must see that the seat is taken and not idle, and say when it
-    is used.
+    ``strict``: a breaker that exists must have been made with ``config``.
     """
 
     def __init__(
@@ -55,18 +52,22 @@ class Hosts:
         self._most = most
         self._idle_after = idle_after
         self._ours: dict[str, Seat] = {}
-        self.seats: dict[Hashable, Seat] = {}
+        self._seats: dict[str, Seat] = {}
 
     def named(self, name: str, now: float) -> CircuitBreaker:
-        """``now``: seconds, monotonic. Finding one that is in use takes no lock."""
-        seat = self.seats.get(name)
-        if seat is None or now - seat.used > self._idle_after or not seat.taken:
-            seat = self.find(name, name, now)
-        seat.used = now
-        return seat.breaker
+        """``now``: seconds, monotonic. Finding one that is in use takes no lock. Raises ``ConfigError``."""
+        return self.seat(name, now).breaker
 
-    def find(self, key: Hashable, name: str, now: float) -> Seat:
-        """The seat of the breaker ``name``, made if need be. Raises ``ConfigError``."""
+    def seat(self, name: str, now: float) -> Seat:
+        """The same with its seat, which is used by this. Who keeps it says himself when he uses it, and must see
+        that it is taken still and not idle."""
+        seat = self._seats.get(name)
+        if seat is None or now - seat.used > self._idle_after or not seat.taken:
+            seat = self._find(name, now)
+        seat.used = now
+        return seat
+
+    def _find(self, name: str, now: float) -> Seat:
         with _lock:
             self._drop_idle(now)
             found = registry.get(name)
@@ -78,9 +79,9 @@ class Hosts:
                 seat = self._seat_of(found, now)
             if seat.breaker.http_config is None:
                 seat.breaker.set_http(self._http)
-            if len(self.seats) >= 2 * self._most:  # of those dropped since, too
-                self.seats.clear()
-            self.seats[key] = seat
+            if len(self._seats) >= 2 * self._most:  # of those dropped since, too
+                self._seats.clear()
+            self._seats[name] = seat
             return seat
 
     def _seat_of(self, found: CircuitBreaker, now: float) -> Seat:

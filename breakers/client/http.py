@@ -85,10 +85,12 @@ class HttpCircuitBreaker:
 
     @property
     def name(self) -> str:
+        """What the fleet knows it by; also the plain breaker's."""
         return self.breaker.name
 
     @property
     def config(self) -> CircuitBreakerConfig:
+        """The config in force: the fleet's, else the code's. Durations are seconds."""
         return self.breaker.config
 
     @property
@@ -100,66 +102,88 @@ class HttpCircuitBreaker:
 
     @property
     def state(self) -> CircuitBreakerState:
+        """The machine's own, whatever an override says. Reading changes nothing."""
         return self.breaker.state
 
     def get_state(self) -> CircuitBreakerState:
+        """The same as :attr:`state`."""
         return self.breaker.get_state()
 
     def get_metrics(self) -> dict[str, Any]:
+        """State, counts, window, latency (seconds) and config at this moment; counts are cumulative, one an attempt."""
         return self.breaker.get_metrics()
 
     def reset(self) -> None:
+        """CLOSED, with streak, window and back-off cleared; requests in flight will be late. Lifts no override."""
         self.breaker.reset()
 
     def force_open(self, expires_in: float | None = None, reason: str = "") -> None:
+        """Sends nothing more until released, or for ``expires_in`` seconds. Raises ``ConfigError``."""
         self.breaker.force_open(expires_in, reason)
 
     def force_closed(self, expires_in: float | None = None, reason: str = "") -> None:
+        """Sends every request until released, or for ``expires_in`` seconds; judges on. Raises ``ConfigError``."""
         self.breaker.force_closed(expires_in, reason)
 
     def release(self) -> None:
+        """Lifts the override that code has set; the fleet's stays."""
         self.breaker.release()
 
     def configure(self, config: CircuitBreakerConfig) -> None:
+        """A live edit by code; the name stays. Nothing learnt is lost, nothing is judged before the next completion.
+
+        Raises ``TypeError`` on anything but a config.
+        """
         self.breaker.configure(config)
 
     def on_transition(self, listener: Callable[[Transition], None]) -> Callable[[], None]:
+        """Calls ``listener(transition)`` after each change of state, in order, in the thread that caused it.
+
+        Returns the function that ends this. What a listener raises is logged.
+        """
         return self.breaker.on_transition(listener)
 
     def get(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
+        """A GET; redirects are followed as part of the one attempt. Sent again by the rules of :class:`HttpConfig`."""
         return HttpCall(fetch(self.breaker, session, "GET", url, stream, options), stream)
 
     def options(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
+        """An OPTIONS request; as :meth:`get`."""
         return HttpCall(fetch(self.breaker, session, "OPTIONS", url, stream, options), stream)
 
     def head(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
+        """A HEAD request, which follows no redirects unless told to; else as :meth:`get`."""
         options.setdefault("allow_redirects", False)  # as aiohttp's own
         return HttpCall(fetch(self.breaker, session, "HEAD", url, stream, options), stream)
 
     def post(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
+        """A POST: sent once, unless ``retry_non_idempotent``; else as :meth:`get`."""
         return HttpCall(fetch(self.breaker, session, "POST", url, stream, options), stream)
 
     def put(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
+        """A PUT; as :meth:`get`, and not sent again with a body that can be read only once."""
         return HttpCall(fetch(self.breaker, session, "PUT", url, stream, options), stream)
 
     def patch(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
+        """A PATCH: sent once, unless ``retry_non_idempotent``; else as :meth:`get`."""
         return HttpCall(fetch(self.breaker, session, "PATCH", url, stream, options), stream)
 
     def delete(
         self, session: ClientSession, url: StrOrURL, *, stream: bool = False, **options: Unpack[_RequestOptions]
     ) -> HttpCall:
+        """A DELETE; as :meth:`get`."""
         return HttpCall(fetch(self.breaker, session, "DELETE", url, stream, options), stream)
 
     def request(
@@ -171,6 +195,7 @@ class HttpCircuitBreaker:
         stream: bool = False,
         **options: Unpack[_RequestOptions],
     ) -> HttpCall:
+        """Any method, by its name; those of RFC 9110 that are idempotent are sent again, the others once."""
         return HttpCall(fetch(self.breaker, session, method, url, stream, options), stream)
 
 

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import partial
-from threading import get_ident
 from time import monotonic
+from typing import Any
 
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 
-from breakers.client.attempts import acquire, arm, disarm, settle_limited, settle_with_body, statuses, take_back
-from breakers.client.hosts import Hosts, name_of
+from breakers.client.attempts import (
+    acquire,
+    arm,
+    disarm,
+    settle_late,
+    settle_limited,
+    settle_with_body,
+    statuses,
+    struck,
+    take_back,
+)
+from breakers.client.hosts import Hosts, Seat, name_of
 from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
-from breakers.core.deadlines import current_task, queue_for
+from breakers.core.deadlines import Deadline, DeadlineQueue, current_task, queue_for
+from breakers.core.gate import Gate
+from breakers.core.machine import Machine
 from breakers.core.states import Permit
 
+_KNOWN_INSIDE = hasattr(ClientResponse, "_connection")
+"""Whether aiohttp keeps it where it did: its property takes a frame, a sixth of what a request costs here."""
+
 Naming = Callable[[ClientRequest], str]
+Entries = dict[asyncio.Task[Any] | Deadline, float]
+Lane = tuple[Seat, Machine, Gate, asyncio.AbstractEventLoop, DeadlineQueue, Entries, frozenset[int]]
+"""All that a request of one host needs while its breaker is plainly closed; good for as long as the gate stands."""
 
 
 def aiohttp_middleware(
@@ -37,48 +55,45 @@ def aiohttp_middleware(
     """
     rules = http or HttpConfig()
     hosts = Hosts(config, rules, max_breakers, idle_after, strict=name is not None)
-    seats = hosts.seats
+    lanes: dict[str, dict[str, Lane]] = {}  # by scheme, which tells the port where the URL tells none
 
     async def guard(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        # one coroutine: what aiohttp takes for any middleware is already most of what this may cost; the gate and the
-        # deadline are used as breaker.call() uses them
-        key: Hashable
+        # one coroutine and few steps: what aiohttp takes for any middleware is already most of what this may cost; the
+        # gate and the deadline are used as breaker.call() uses them
+        start = monotonic()
         if name is None:
             url = request.url
-            key = (url.raw_host, url.port)
+            scheme, key = url.scheme, url.raw_authority
         else:
-            key = name(request)
-        start = monotonic()
-        seat = seats.get(key)
-        if seat is None or seat.breaker._owner is None or start - seat.used > idle_after:
-            seat = hosts.find(key, name_of(*key) if isinstance(key, tuple) else key, start)
+            scheme, key = "", name(request)
+        try:
+            seat, machine, gate, loop, queue, entries, failing = lanes[scheme][key]
+        except KeyError:
+            return await guard_anew(request, handler, scheme, key, start)
+        if machine.gate is not gate or request.loop is not loop or start - seat.used > idle_after:
+            return await guard_anew(request, handler, scheme, key, start)
         seat.used = start
-        breaker = seat.breaker
-        machine = breaker._machine
-        gate = machine.gate
-        if gate is None or gate.timeout is None or breaker._clock is not monotonic:
-            return await _guarded(breaker, request, handler)
-        queue = gate.queue
-        if queue is None or queue.runner._thread_id != get_ident():
-            queue = gate.queue = queue_for(asyncio.get_running_loop(), gate.timeout, monotonic)
-        task, entries = current_task(queue.loop), queue.entries
+        task = current_task(loop)
         if task is None or task in entries:
-            return await _guarded(breaker, request, handler)
+            return await _guarded(seat.breaker, request, handler)
         cancelling = task.cancelling()
-        entries[task] = start if queue.shared else queue.loop.time()
+        entries[task] = start
         if not queue.armed:
             queue.arm()
         try:
             response = await handler(request)
         except BaseException as error:
-            struck = entries.pop(task, None) is None and take_back(task, cancelling)
-            _fail(breaker, Permit(gate.epoch, start), struck, request, error)
+            late = entries.pop(task, None) is None and take_back(task, cancelling)
+            _fail(seat.breaker, Permit(gate.epoch, start), late, request, error)
             raise
-        if entries.pop(task, None) is None:
+        try:
+            del entries[task]
+        except KeyError:
             take_back(task, cancelling)
-        rules_now = breaker._fleet_http or breaker._code_http or rules
-        if response.connection is not None or response.status in statuses(rules_now.failure_statuses):
-            _answer(breaker, Permit(gate.epoch, start), request, response)
+            settle_late(seat.breaker, Permit(gate.epoch, start))
+            return response
+        if response._connection is not None or response.status in failing:
+            _answer(seat.breaker, Permit(gate.epoch, start), request, response)
             return response
         end = monotonic()
         # one stretch without a call or a loop, see Gate
@@ -87,10 +102,39 @@ def aiohttp_middleware(
             machine.streak = 0
             machine.last_success = end
         else:
-            breaker._succeed(gate, start, end)
+            seat.breaker._succeed(gate, start, end)
         return response
 
+    async def guard_anew(
+        request: ClientRequest, handler: ClientHandlerType, scheme: str, key: str, start: float
+    ) -> ClientResponse:
+        url = request.url
+        seat = hosts.seat(name_of(url.raw_host, url.port) if name is None else key, start)
+        known = lanes.setdefault(scheme, {})
+        if len(known) >= 2 * max_breakers:  # of those dropped since, too
+            known.clear()
+        lane = _lane_of(seat, request)
+        if lane is not None:
+            known[key] = lane
+        return await _guarded(seat.breaker, request, handler)
+
     return guard
+
+
+def _lane_of(seat: Seat, request: ClientRequest) -> Lane | None:
+    """For the next request; ``None`` where each needs a permit: not plainly closed, no limit, a clock of its own."""
+    breaker, loop = seat.breaker, asyncio.get_running_loop()
+    machine = breaker._machine
+    gate = machine.gate
+    if gate is None or gate.timeout is None or breaker._clock is not monotonic or request.loop is not loop:
+        return None
+    if not _KNOWN_INSIDE:
+        return None
+    queue = queue_for(loop, gate.timeout, monotonic)
+    if not queue.shared:
+        return None
+    rules = breaker.http_config or HttpConfig()
+    return seat, machine, gate, loop, queue, queue.entries, statuses(rules.failure_statuses)
 
 
 async def _guarded(breaker: CircuitBreaker, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -102,8 +146,10 @@ async def _guarded(breaker: CircuitBreaker, request: ClientRequest, handler: Cli
     except BaseException as error:
         _fail(breaker, permit, disarm(deadline), request, error)
         raise
-    disarm(deadline)
-    _answer(breaker, permit, request, response)
+    if struck(deadline):
+        settle_late(breaker, permit)
+    else:
+        _answer(breaker, permit, request, response)
     return response
 
 

@@ -19,6 +19,9 @@ LOCK_FREE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 class Gate:
     """One is made for each epoch and each config of a closed circuit; also the permit of the calls that pass it.
 
+    Another is made when its HTTP rules or its place in the registry change, too: what was learnt of a breaker holds for
+    as long as the gate stands.
+
     A call reads ``machine.gate`` when it comes and, if that is not ``None``, is let in. When it has ended well it may
     count itself without the lock, in one stretch of code that begins with ``if machine.gate is gate`` and holds
     neither a call nor a loop. CPython hands the GIL to another thread only at calls and at backward jumps, so nothing

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
+from typing import Literal
 
 from .config import CircuitBreakerConfig, Field, HttpConfig
 from .errors import ConfigError
@@ -101,13 +102,15 @@ class Orderly(Stepping):
 
     def set_http(self, http: HttpConfig) -> None:
         """What code gave to the HTTP breaker of this name."""
-        self._code_http = http
-        self._machine.revision += 1
+        self._step(self._clock(), self._adopt_http, "_code_http", http)
 
     def apply_fleet_http(self, http: HttpConfig | None) -> None:
         """The fleet's outranks the code's; ``None`` returns to the code's."""
-        self._fleet_http = http
-        self._machine.revision += 1
+        self._step(self._clock(), self._adopt_http, "_fleet_http", http)
+
+    def _adopt_http(self, slot: Literal["_code_http", "_fleet_http"], http: HttpConfig | None) -> None:
+        setattr(self, slot, http)
+        self._machine.rebuild()
 
 
 def checked(config: CircuitBreakerConfig) -> CircuitBreakerConfig:

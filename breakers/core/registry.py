@@ -96,7 +96,7 @@ class CircuitBreakerRegistry:
             self._first_configs.pop(name, None)
             self._lent.discard(name)
         if breaker is not None:
-            breaker._owner = None
+            breaker.disown()
 
     def lend(self, name: str) -> None:
         """Marks a breaker whose maker will forget it one day, until the program asks for it by :meth:`get_or_create`:

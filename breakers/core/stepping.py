@@ -69,6 +69,11 @@ class Stepping:
             f"the breaker '{self.name}' belongs to its process; another one makes its own by name and config"
         )
 
+    def disown(self) -> None:
+        """The registry speaks of it no more, and nobody's gate may say that it still does."""
+        self._owner = None
+        self._step(self._clock(), self._machine.rebuild)
+
     @property
     def config(self) -> CircuitBreakerConfig:
         """The config in force."""

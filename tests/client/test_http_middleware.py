@@ -229,10 +229,14 @@ async def test_a_host_is_known_fleet_wide_by_its_name_and_port(server: Server) -
 
 
 class Everywhere(aiohttp.abc.AbstractResolver):
-    """Every name is this machine."""
+    """Every name is this machine, every port the one that is asked for, or ``port``."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
 
     async def resolve(self, host: str, port: int = 0, family: object = None) -> list[aiohttp.abc.ResolveResult]:
-        found = {"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}
+        found: dict[str, object] = {"hostname": host, "host": "127.0.0.1", "port": self.port or port}
+        found |= {"family": socket.AF_INET, "proto": 0, "flags": 0}
         return [found]  # type: ignore[list-item]  # a TypedDict
 
     async def close(self) -> None:
@@ -327,7 +331,7 @@ def test_what_is_remembered_is_bounded_too() -> None:
         known = hosts(most=3)
         for number in range(100):
             known.named(f"h{number}:1", number)
-        assert len(known.seats) <= 6
+        assert len(known._seats) <= 6
         assert sum(f"h{number}:1" in breakers.registry for number in range(100)) == 3
 
 
@@ -372,3 +376,48 @@ async def test_a_named_breaker_with_another_config_is_a_config_error(server: Ser
             for _ in range(2):
                 with pytest.raises(ConfigError, match="failure_threshold"):
                     await session.get(server.url)
+
+
+async def test_one_host_with_and_without_tls_is_two_ports(server: Server) -> None:
+    """Where the address names no port, its scheme does."""
+    connector = aiohttp.TCPConnector(resolver=Everywhere(int(URL(server.url).port or 0)))
+    with breakers_testing.fresh_registry():
+        async with aiohttp.ClientSession(connector=connector, middlewares=[breakers.aiohttp_middleware()]) as session:
+            for _ in range(3):
+                async with session.get("http://data-service/") as response:
+                    assert response.status == 200
+                with pytest.raises(aiohttp.ClientError):  # the server speaks no TLS
+                    await session.get("https://data-service/")
+        counted = {breaker.name: breaker.get_metrics() for breaker in breakers.registry.all()}
+        assert counted["data-service:80"]["successes_total"] == 3
+        assert counted["data-service:443"]["failures_total"] == 3
+
+
+async def test_an_edit_of_the_http_rules_is_in_force_at_the_next_request(server: Server) -> None:
+    server.script(answers(404))
+    async with session_with(breakers.aiohttp_middleware()) as session:
+        for _ in range(3):
+            await session.get(server.url)
+        seen_at(server).apply_fleet_http(HttpConfig(failure_statuses="404"))
+        await session.get(server.url)
+        seen_at(server).apply_fleet_http(None)
+        await session.get(server.url)
+    metrics = seen_at(server).get_metrics()
+    assert (metrics["successes_total"], metrics["failures_total"]) == (4, 1)
+
+
+async def test_who_was_idle_for_too_long_starts_anew_at_a_request_too(server: Server) -> None:
+    async with session_with(breakers.aiohttp_middleware(idle_after=1e-9)) as session:
+        for _ in range(3):
+            await session.get(server.url)
+            assert seen_at(server).get_metrics()["requests_total"] == 1
+
+
+async def test_a_session_counts_exactly_when_others_read_and_edit_meanwhile(server: Server) -> None:
+    async with session_with(breakers.aiohttp_middleware()) as session:
+        for turn in range(30):
+            async with session.get(server.url) as response:
+                await response.read()
+            assert seen_at(server).get_metrics()["successes_total"] == turn + 1
+            if turn % 3 == 0:
+                seen_at(server).configure(CircuitBreakerConfig(failure_threshold=turn + 1))

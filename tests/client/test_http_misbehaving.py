@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import aiohttp
@@ -182,6 +183,30 @@ async def test_a_cancelled_caller_is_no_evidence(server: Server, step: Step, way
             with pytest.raises(asyncio.CancelledError):
                 await asking
             assert counted() == {"ignored": 1}
+            await the_pool_is_whole(server, session)
+
+
+@pytest.mark.parametrize("way", ["http.post(stream=True)", "middleware"])
+async def test_a_reply_that_comes_as_the_limit_strikes_is_the_callers_and_a_timeout(server: Server, way: str) -> None:
+    """As of ``breaker.call()``."""
+
+    async def holds_on_to_it(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        with suppress(asyncio.CancelledError):  # which is the limit striking
+            await asyncio.sleep(3600)
+        return response
+
+    with fresh_registry():
+        async with session_of(way, HASTY) as session:
+            guards = (breakers.aiohttp_middleware(lambda request: NAME, None, ONCE),) if way == "middleware" else ()
+            for turn in (1, 2):  # the first request of a host goes another way than the next
+                assert await through(way, session, server.url, middlewares=(*guards, holds_on_to_it)) == 200
+                assert counted() == {"failures": turn, "timeouts": turn}
+            task = asyncio.current_task()
+            assert task is not None
+            assert task.cancelling() == 0
             await the_pool_is_whole(server, session)
 
 
