@@ -24,14 +24,15 @@ from django.db import close_old_connections
 from django.http import HttpResponseBase
 from django.urls import set_script_prefix
 
-from tradpal_cb.turns import Looks, Turns
+from breakers.precedence import precedence
+from tradpal_cb.turns import Gate, Looks, Turns
 
 THREADS: Final = 4
 """Enough to answer while some wait for the database; each more is one more that takes turns with the event loop."""
 WRITERS: Final = 2
 """What writes takes one lock in the database anyway: more would wait there, and with SQLite they would sleep."""
-TURN: Final = 0.001
-"""Seconds until a thread that computes lets another one go on; the event loop, with its reports, is one of them."""
+TURN: Final = 0.0002
+"""Seconds until a thread that computes lets the event loop go on, which waits so after each of its system calls."""
 _READING: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 _BLOCKS: Final = 16
 """Pieces of a synchronous stream, of 64 KiB each where it is a file, that are read in one hop."""
@@ -50,7 +51,7 @@ class OneHopHandler(ASGIHandler):
         from breakers.api import hot
 
         self._hot = hot
-        self._looks, self._turns = Looks(hot.look), Turns()
+        self._looks, self._turns, self._gate = Looks(hot.look), Turns(), Gate()
         publish.subscribe(self._looks.outdate)
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI callables of any server
@@ -75,8 +76,13 @@ class OneHopHandler(ASGIHandler):
                 return response
             first, request = request, self.request_class(scope, body)  # untouched by what was tried
             self._hot.begin_anew(request, first)
-        pool = self._pool if scope["method"] in _READING else self._writers
-        found: HttpResponseBase = await _hop(pool, self._answer, scope, request)
+        found: HttpResponseBase
+        if scope["method"] in _READING:
+            async with self._gate.passed():
+                found = await _hop(self._pool, self._answer, scope, request)
+        else:
+            with precedence.taken():
+                found = await _hop(self._writers, self._answer, scope, request)
         return found
 
     async def _at_once(self, scope: Scope, request: ASGIRequest) -> HttpResponseBase | None:
@@ -116,8 +122,13 @@ class OneHopHandler(ASGIHandler):
 
     async def _pieces(self, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
         """The parts of a synchronous stream, many in one hop and never all of them in memory."""
-        while some := await _hop(self._pool, list, islice(parts, _BLOCKS)):
+        while some := await self._some(parts):
             yield b"".join(some)
+
+    async def _some(self, parts: Iterator[bytes]) -> list[bytes]:
+        async with self._gate.passed():
+            some: list[bytes] = await _hop(self._pool, list, islice(parts, _BLOCKS))
+        return some
 
 
 def _hop(pool: ThreadPoolExecutor, function: Any, *arguments: Any) -> Any:

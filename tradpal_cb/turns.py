@@ -1,8 +1,9 @@
-"""Answering on the event loop itself, in turns with its sockets, and looking at the database for all who wait.
+"""When reads are answered: on the event loop itself in turns with its sockets, or in threads one after the other.
 
 A thread that computes takes the interpreter from the event loop, a millisecond at a time and again after each of the
 loop's system calls: a flood of reads in threads makes every report and every push wait. What can be answered from
-memory is therefore answered on the loop, a little at each of its passes, so that sockets are heard in between.
+memory is therefore answered on the loop, a little at each of its passes, so that sockets are heard in between;
+what needs a thread gets it when the one before is done. All of them let go first what takes precedence.
 """
 
 from __future__ import annotations
@@ -11,16 +12,26 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from django.db import close_old_connections, connections
 
+from breakers.precedence import precedence
+
 logger = logging.getLogger(__name__)
 
-SHARE: Final = 0.001
+SHARE: Final = 0.0
 """Seconds of each pass of the event loop that answers may take, and at least one answer."""
+GIVES_WAY: Final = 0.005
+"""Seconds that an answer on the loop gives way at most: a report takes a few thousandths, then its acknowledgement."""
+GIVES_WAY_IN_THREADS: Final = 0.02
+"""The same for what would compute beside an edit all the time that the edit takes."""
+LONG: Final = 0.03
+"""Seconds after which a read in a thread is taken to wait for something, so that the next may begin beside it."""
+_MOMENT: Final = 0.001
 GOOD_FOR: Final = 0.02
 """Seconds that a look at the database is good for; what this process itself commits is seen at once."""
 
@@ -28,11 +39,12 @@ GOOD_FOR: Final = 0.02
 class Turns:
     """Of one event loop at a time: what waited on one that has ended is forgotten."""
 
-    def __init__(self, share: float = SHARE) -> None:
+    def __init__(self, share: float = SHARE, gives_way: float = GIVES_WAY) -> None:
         self._share = share
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
         self._scheduled = False
+        self._patience = Patience(gives_way)
 
     async def take(self, act: Callable[[], Any]) -> Any:
         """What ``act`` returns, or raises, when its turn has come; first come, first served."""
@@ -48,6 +60,9 @@ class Turns:
         return await ticket
 
     def _pass(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waiting and self._patience.gives_way():
+            loop.call_later(_MOMENT, self._pass, loop)
+            return
         until = time.perf_counter() + self._share
         while self._waiting:
             self._serve(*self._waiting.popleft())
@@ -65,6 +80,79 @@ class Turns:
             ticket.set_result(act())
         except Exception as problem:
             ticket.set_exception(problem)
+
+
+class Patience:
+    """Whether to let go first what takes precedence; never for longer than ``longest`` seconds at a time."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._waits_since: float | None = None
+
+    def gives_way(self) -> bool:
+        now = time.monotonic()
+        if not precedence.claimed or now - (self._waits_since or now) >= self._longest:
+            self._waits_since = None
+            return False
+        self._waits_since = self._waits_since or now
+        return True
+
+
+class Gate:
+    """Lets reads into their threads, one after the other, so that the event loop has one rival and not many.
+
+    One that takes ``long`` waits for the database, or a disk, and computes nothing: the next begins beside it.
+    Of one event loop at a time, as :class:`Turns`.
+    """
+
+    def __init__(self, long: float = LONG, gives_way: float = GIVES_WAY_IN_THREADS) -> None:
+        self._long = long
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._inside: set[object] = set()
+        self._scheduled = False
+        self._patience = Patience(gives_way)
+
+    @asynccontextmanager
+    async def passed(self) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._scheduled = loop, False
+            self._waiting.clear()
+            self._inside.clear()
+        ticket = loop.create_future()
+        self._waiting.append(ticket)
+        self._admit(loop)
+        timer = None
+        try:
+            await ticket
+            timer = loop.call_later(self._long, self._leave, loop, ticket)
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._leave(loop, ticket)
+
+    def _leave(self, loop: asyncio.AbstractEventLoop, ticket: object) -> None:
+        if loop is self._loop:
+            self._inside.discard(ticket)
+            self._admit(loop)
+
+    def _admit(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._waiting and not self._inside and not self._scheduled:
+            if self._patience.gives_way():
+                self._scheduled = True
+                loop.call_later(_MOMENT, self._look_again, loop)
+                return
+            ticket = self._waiting.popleft()
+            if not ticket.cancelled():  # else who asked has left
+                self._inside.add(ticket)
+                ticket.set_result(None)
+
+    def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is self._loop:
+            self._scheduled = False
+            self._admit(loop)
 
 
 class Looks:

@@ -28,6 +28,7 @@ from breakers.core.wire import (
     encode,
 )
 from breakers.fleet import fleet
+from breakers.precedence import precedence, written
 from breakers.services import authenticate_key
 
 from .codes import BUSY, FLOODING, MALFORMED, OUT_OF_ORDER, OVERSIZED, REFUSED, CloseCode, close, sent_away
@@ -98,8 +99,9 @@ class AgentConsumer(AsyncWebsocketConsumer):
             await self._dismiss(FLOODING)
             return
         try:
-            message = read(text)
-            await self._handle(message)
+            with precedence.taken():
+                await self._handle(read(text))
+                await written()
         except WireError as error:
             await self._dismiss(MALFORMED.because(str(error)))
         except DatabaseError:

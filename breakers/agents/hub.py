@@ -20,6 +20,7 @@ from breakers import selectors
 from breakers.core.wire import Desired, ResetCommand
 from breakers.fleet import fleet
 from breakers.models import InstanceIdentity
+from breakers.precedence import precedence, written
 
 from . import messages
 from .codes import LAGGING, REVOKED, SUPERSEDED, CloseCode
@@ -148,9 +149,11 @@ class Hub:
         with self._lock:
             self._scheduled.discard(loop)
         batch = _Batch(fleet.revision)
-        for link in self.links():
-            if link.loop is loop and link.covered < batch.revision:
-                await _guarded(batch.bring(link))
+        with precedence.taken():
+            for link in self.links():
+                if link.loop is loop and link.covered < batch.revision:
+                    await _guarded(batch.bring(link))
+            await written()
 
     async def heard(self, link: AgentLink, revision: int) -> None:
         """A report says what the agent has applied: tells it again what it seems to have missed."""

@@ -25,6 +25,7 @@ from breakers.events import bus
 from breakers.fleet import fleet
 from breakers.notifications import notifier
 from breakers.outage import outage
+from breakers.precedence import precedence
 from breakers.sharing import peers
 
 from .chores import chores, lease
@@ -125,9 +126,10 @@ class ControlPlane:
             connection.close()
 
     def _synchronise(self) -> None:
-        if fleet.synchronise() != self._published:  # also where a view has synchronised before us
-            self._published = fleet.revision
-            hub.publish()
+        with precedence.taken():
+            if fleet.synchronise() != self._published:  # also where a view has synchronised before us
+                self._published = fleet.revision
+                hub.publish()
         close_old_connections()
 
     def _tick(self) -> None:

@@ -7,7 +7,6 @@ collector. Here nobody is let in before the fleet is known, and nobody is thrown
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -16,12 +15,11 @@ from typing import Any, Final
 
 from django.db import Error as DatabaseError
 from django.db import connection
-from django.urls import get_resolver
 from twisted.internet import asyncioreactor
 
 from breakers.fleet import fleet
 
-from . import runtime
+from . import collector, runtime
 from .codes import RESTARTING, close
 
 logger = logging.getLogger(__name__)
@@ -29,8 +27,6 @@ logger = logging.getLogger(__name__)
 LOOK: Final = 0.05
 """Seconds between two looks at who is still here."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-COLLECT: Final = (10_000, 20, 100)
-"""Thresholds of the garbage collector: a full collection under a thousand links holds everybody up for 0.2 s."""
 
 
 class Refused(Exception):
@@ -100,8 +96,7 @@ def _greeting(server: Any, loop: asyncio.AbstractEventLoop) -> str:
 
 
 def warm_up() -> None:
-    """Knows the fleet and the pages before anybody asks, and keeps the garbage collector off what will stay."""
-    get_resolver().url_patterns  # noqa: B018  # reading it imports every view
+    """Knows the fleet before anybody asks, and keeps the garbage collector off what will stay."""
     try:
         fleet.synchronise()
         fleet.rows()
@@ -109,9 +104,7 @@ def warm_up() -> None:
         logger.warning("Starting without the database: %s", error)
     finally:
         connection.close()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT)
+    collector.settle()
 
 
 class Drain:

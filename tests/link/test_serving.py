@@ -172,3 +172,10 @@ def test_servers_may_share_a_socket_and_one_of_them_may_go(
         came = eventually(lambda: who_answers(first))
         assert [who_answers(first) for _ in range(10)] == [came] * 10
         assert came != left
+
+
+def test_any_server_of_the_application_keeps_the_garbage_collector_off_what_stays(place: ServerProcess) -> None:
+    told = place.python("import gc, tradpal_cb.asgi; print(gc.get_freeze_count(), *gc.get_threshold())")
+    frozen, youngest, *_ = map(int, told.split())
+    assert frozen > 100_000
+    assert youngest == 10_000
