@@ -17,12 +17,14 @@ from django.db import close_old_connections
 
 from breakers.access import address_of_scope, refused
 from breakers.core.wire import (
+    PROTOCOL,
     Ack,
     Farewell,
     FromServer,
     Goodbye,
     Hello,
     Report,
+    UnknownMessage,
     Welcome,
     WireError,
     encode,
@@ -58,6 +60,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
             self._protocol.failByDrop = False  # an oversized message is answered with 1009, not with silence
         self._link: AgentLink | None = None
         self._key = 0
+        self._newer = False
         self._closed = False
         self._allowance, self._refilled_at = BURST, time.monotonic()
         try:
@@ -103,7 +106,8 @@ class AgentConsumer(AsyncWebsocketConsumer):
                 await self._handle(read(text))
                 await written()
         except WireError as error:
-            await self._dismiss(MALFORMED.because(str(error)))
+            if not (self._newer and isinstance(error, UnknownMessage)):  # else we do without what it knows and we don't
+                await self._dismiss(MALFORMED.because(str(error)))
         except DatabaseError:
             await self._dismiss(BUSY)
 
@@ -128,6 +132,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
             await self._report(link, message)
 
     async def _welcome(self, hello: Hello) -> None:
+        self._newer = hello.protocol > PROTOCOL
         identity, names = identity_of(hello), [registration.name for registration in hello.registrations]
         if not 0 < fleet.revision >= hello.revision:  # we have just begun, are behind, or its database was not ours
             await _in_thread(fleet.synchronise)
@@ -136,7 +141,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
         link = self._link = AgentLink(identity, names, self._send_text, self._dismiss, self._key)
         await hub.join(link)
         writer.note(identity, hello.registrations)
-        await self._say(Welcome(server=writer.server, now=time.time()))
+        await self._say(Welcome(server=writer.server, now=time.time(), protocol=min(hello.protocol, PROTOCOL)))
         await link.instruct_whole()
 
     async def _report(self, link: AgentLink, report: Report) -> None:

@@ -26,6 +26,7 @@ from .states import Transition
 from .status import Baseline, status_of
 from .wire import (
     MAX_BYTES,
+    PROTOCOL,
     Ack,
     Desired,
     DesiredBreaker,
@@ -157,6 +158,7 @@ class Sync:
                 library=self.library,
                 now=self._wall(),
                 started_at=self._started_at,
+                protocol=PROTOCOL,
                 revision=self.revision,
                 registrations=registrations,
             )

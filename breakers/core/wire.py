@@ -16,6 +16,7 @@ from .codec import plain, reader, refuse_constant
 from .states import CircuitBreakerState, Override
 
 PROTOCOL = 1
+"""The newest that is spoken here. Of two that differ, the lower one is spoken."""
 MAX_BYTES = 1 << 20
 """No message is larger; a report with more to say is cut into several."""
 
@@ -123,7 +124,7 @@ class Hello:
     library: str
     now: float
     started_at: float
-    protocol: int = PROTOCOL
+    protocol: int = 1  # as of who does not say
     revision: int = 0
     registrations: tuple[Registration, ...] = ()
 
@@ -192,7 +193,7 @@ class Welcome:
     type: ClassVar[str] = "welcome"
     server: str
     now: float
-    protocol: int = PROTOCOL
+    protocol: int = 1  # as of who does not say
     heartbeat: float = 5.0
     interval: float = 1.0
     max_transitions: int = 500
@@ -239,8 +240,12 @@ def encode(message: FromAgent | FromServer) -> str:
     return json.dumps({"type": message.type, **plain(message)}, separators=(",", ":"), allow_nan=False)
 
 
+class UnknownMessage(WireError):
+    """Of a type that only a newer peer knows, or nobody."""
+
+
 def decode_from_agent(text: str | bytes) -> FromAgent:
-    """Raises :class:`WireError`, whatever the bytes are."""
+    """Raises :class:`WireError`, whatever the bytes are; :class:`UnknownMessage` for a type that we don't know."""
     message: FromAgent = _decode(text, {"hello": Hello, "report": Report, "goodbye": Goodbye})
     return message
 
@@ -264,4 +269,4 @@ def _decode(text: str | bytes, known: Mapping[str, type[Any]], *, lenient: bool 
         return reader(cls)(value, cls.type)
     if lenient:
         return None
-    raise WireError(f"type: must be one of {', '.join(known)}")
+    raise UnknownMessage(f"type: must be one of {', '.join(known)}")

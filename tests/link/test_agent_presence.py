@@ -3,38 +3,69 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 
 from breakers import services
-from breakers.agents import runtime
+from breakers.agents import consumer, runtime
 from breakers.agents.consumer import AgentConsumer
 from breakers.agents.hub import hub
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
-from breakers.core.wire import Desired, Hello, decode_from_server, encode
+from breakers.core.wire import Desired, Hello, Welcome, decode_from_server, encode
 from breakers.fleet import fleet
 
 HELLO = Hello("7b0c6f2e-4a68-4a8f-9f0e-7d7b9d1c2a55", "trading", "here", 1, "test", 1.0, 1.0)
 
 
+class Socket:
+    """One agent's, without a network."""
+
+    def __init__(self, secret: str) -> None:
+        self._heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        headers = [(b"authorization", f"Bearer {secret}".encode())]
+        scope = {"type": "websocket", "headers": headers, "client": None}
+        self._served = asyncio.create_task(AgentConsumer()(scope, self._heard.get, self._said.put))
+        self._heard.put_nowait({"type": "websocket.connect"})
+
+    def say(self, hello: Hello) -> None:
+        self._heard.put_nowait({"type": "websocket.receive", "text": encode(hello)})
+
+    async def hear_until(self, kind: type[Any]) -> Any:
+        async with asyncio.timeout(60):
+            while True:
+                message = decode_from_server((await self._said.get()).get("text") or '{"type": "none"}')
+                if isinstance(message, kind):
+                    return message
+
+    async def close(self) -> None:
+        self._heard.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        await asyncio.wait_for(self._served, 10)
+
+
 @pytest.mark.django_db(transaction=True)
 async def test_a_socket_that_closes_is_forgotten(key: Any) -> None:
-    secret = await sync_to_async(key)("agent")
-    heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    scope = {"type": "websocket", "headers": [(b"authorization", f"Bearer {secret}".encode())], "client": None}
-    agent = asyncio.create_task(AgentConsumer()(scope, heard.get, said.put))
-    heard.put_nowait({"type": "websocket.connect"})
-    heard.put_nowait({"type": "websocket.receive", "text": encode(HELLO)})
-    async with asyncio.timeout(60):
-        while not isinstance(decode_from_server((await said.get()).get("text") or '{"type": "none"}'), Desired):
-            pass
+    socket = Socket(await sync_to_async(key)("agent"))
+    socket.say(HELLO)
+    await socket.hear_until(Desired)
     assert (len(hub), fleet.picture().agents) == (1, 1)
-    heard.put_nowait({"type": "websocket.disconnect", "code": 1006})
-    await asyncio.wait_for(agent, 10)
+    await socket.close()
     assert (len(hub), fleet.picture().agents) == (0, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("theirs", "spoken"), [(1, 1), (2, 2), (3, 2)])
+async def test_of_two_protocols_the_lower_one_is_spoken(
+    key: Any, theirs: int, spoken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "PROTOCOL", 2)  # some day
+    socket = Socket(await sync_to_async(key)("agent"))
+    socket.say(replace(HELLO, protocol=theirs))
+    assert (await socket.hear_until(Welcome)).protocol == spoken
+    await socket.close()
 
 
 class Bell:
