@@ -228,7 +228,7 @@ class _Conversation:
         if not self._row.written:  # whoever adds a row sees to it that old ones go, where no server does
             services.instances_fold(before=timezone.now() - services.FOLD_AFTER)
         self._reclaim()
-        services.instance_seen(identity=self._identity)
+        services.instance_seen(identity=self._identity, direct=True)
         self._register(registrations)
 
     def look(self) -> bool:

@@ -64,6 +64,7 @@ __all__ = [
     "last_causes",
     "latest_states",
     "newest",
+    "recorded",
     "recorded_after",
     "recorded_sequence",
     "recorded_sequences",
@@ -370,6 +371,28 @@ def transition_totals() -> dict[tuple[str, str, str, str], int]:
     """(breaker, from, to, reason) to the number of transitions ever recorded, the pruned ones too. One query."""
     rows = TransitionTotal.objects.values_list("breaker", "from_state", "to_state", "reason", "total")
     return {(name, before, after, reason): total for name, before, after, reason, total in rows}
+
+
+def recorded() -> tuple[dict[tuple[str, str, str, str], int], dict[UUID, int]]:
+    """:func:`transition_totals`, and the highest sequence (0: none) of each instance that is linked by the database, of
+    one moment: whoever reads on from these sequences counts nothing twice and leaves nothing out.
+
+    Where transitions come all the time it waits for its turn, as a writer would.
+    """
+    for _ in range(_SNAPSHOT_ATTEMPTS):
+        before, totals = _direct_sequences(), transition_totals()
+        if _direct_sequences() == before:
+            return totals, before
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        return transition_totals(), _direct_sequences()
+
+
+def _direct_sequences() -> dict[UUID, int]:
+    present = list(direct_heads())
+    return {**dict.fromkeys(present, 0), **recorded_sequences(present)}
 
 
 def fleet_since(

@@ -41,6 +41,8 @@ class Overhearing:
 
     def look(self) -> None:
         """Tells the fleet what changed since the last look. Raises what the database raises: the next one repeats."""
+        if not fleet.recalled:
+            return
         heads = selectors.direct_heads()
         changed = selectors.instances(pk for pk, head in heads.items() if self._heads.get(pk) != head)
         self._know(changed)
@@ -52,11 +54,13 @@ class Overhearing:
             del self._heads[gone], self._told[gone], self._known[gone]
 
     def _know(self, records: Iterable[InstanceRecord]) -> None:
-        """At the first look, and of one that comes back after long, the history is known already."""
+        """At the first look as much of the history is known as the fleet recalled, and all of it of one that comes back
+        after long."""
         new = [record for record in records if record.id not in self._known]
         young = timezone.now() - FOLD_AFTER
-        past = [record.id for record in new if not self._begun or record.first_seen_at < young]
-        sequences = selectors.recorded_sequences(past)
+        recalled = {} if self._begun else fleet.recalled_sequences
+        past = [record.id for record in new if record.first_seen_at < young and record.id not in recalled]
+        sequences = {**selectors.recorded_sequences(past), **recalled}
         for record in new:
             self._known[record.id] = replace(record, observed={}, report=None)
             self._told[record.id] = sequences.get(record.id, 0)

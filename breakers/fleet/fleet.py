@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -59,6 +59,7 @@ class Fleet:
         self._events: deque[Event] = deque(maxlen=RECENT_EVENTS)
         self._outbox: list[Event] = []
         self._transitions: dict[tuple[str, str, str, str], int] = {}
+        self._sequences: Mapping[UUID, int] = {}
         self._recalled = False
         self._advanced = datetime.min.replace(tzinfo=UTC)
 
@@ -110,10 +111,21 @@ class Fleet:
     def _recall(self, past: Past) -> None:
         with self._lock:
             states = past.recall(self._ledger, self._clock())
-            self._transitions, self._recalled = dict(past.transitions), True
+            self._transitions, self._sequences = dict(past.transitions), past.sequences
+            self._recalled = True
         since = since_when(states)
         with self._lock:
             recall_since(self._ledger, states, since)
+
+    @property
+    def recalled(self) -> bool:
+        """Whether the past is known: what earlier processes wrote down."""
+        return self._recalled
+
+    @property
+    def recalled_sequences(self) -> Mapping[UUID, int]:
+        """Up to which transition of each instance that is linked by the database the past reaches."""
+        return self._sequences
 
     def apply_desired(self, state: DesiredState) -> None:
         """Takes over desired state, unless an equal or newer one is known. O(breakers), at each write only."""

@@ -182,11 +182,6 @@ class MergedFleet(Fleet):
         self._notify()
 
     @property
-    def recalled(self) -> bool:
-        """Whether what earlier processes wrote down has been read."""
-        return self._recalled
-
-    @property
     def adrift(self) -> bool:
         """Whether instances that were linked a moment ago have no server that speaks for them."""
         with self._lock:

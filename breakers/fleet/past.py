@@ -29,6 +29,8 @@ class Past:
     latest: dict[str, list[LatestState]]
     causes: dict[CircuitBreakerState, dict[str, LastCause]]
     transitions: dict[tuple[str, str, str, str], int]
+    sequences: Mapping[UUID, int]
+    """Of the instances that are linked by the database, up to where ``transitions`` has counted."""
     recent: Mapping[str, Sequence[StateChange]]
 
     @classmethod
@@ -38,13 +40,15 @@ class Past:
         for change in selectors.history(since=since)[:RECENT]:
             recent.setdefault(change.breaker, []).append(change)
         instances, departed = selectors.everybody()
+        transitions, sequences = selectors.recorded()
         return cls(
             recent={name: changes[::-1] for name, changes in recent.items()},
             instances=instances,
             departed=departed,
             latest=selectors.latest_states(),
             causes={state: selectors.last_causes(state) for state in CircuitBreakerState},
-            transitions=selectors.transition_totals(),
+            transitions=transitions,
+            sequences=sequences,
         )
 
     def recall(self, ledger: Ledger, now: datetime) -> dict[str, States]:

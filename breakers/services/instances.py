@@ -17,10 +17,11 @@ from .texts import storable
 
 
 @transaction.atomic
-def instance_seen(*, identity: InstanceIdentity) -> None:
-    """It is here: recorded when new, else seen now and no longer gone."""
+def instance_seen(*, identity: InstanceIdentity, direct: bool = False) -> None:
+    """It is here: recorded when new, else seen now and no longer gone. ``direct``: linked by the database itself."""
     row = instance_row(identity, timezone.now())
-    _upsert([row], ["service", "host", "pid", "library", "started_at", "last_seen_at", "gone_at"])
+    row.direct = direct
+    _upsert([row], ["service", "host", "pid", "library", "started_at", "last_seen_at", "gone_at", "direct"])
 
 
 @transaction.atomic

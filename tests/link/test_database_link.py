@@ -5,7 +5,9 @@ What both kinds of link promise is tested with the other's processes.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +22,10 @@ from tests.servers import ServerProcess, eventually
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> ServerProcess:
     """Of a server that never runs."""
-    made = ServerProcess(tmp_path_factory.mktemp("database"))
+    folder = tmp_path_factory.mktemp("database")
+    store = folder / "store"
+    store.mkdir()
+    made = ServerProcess(folder, database=store / "breakers.sqlite3")
     made.prepare()
     return made
 
@@ -66,20 +71,76 @@ def test_its_end_writes_what_it_counted_and_that_it_is_gone(database: ServerProc
     assert gone_at is not None
 
 
+@pytest.mark.timeout(120)
 def test_while_the_database_is_locked_calls_go_on_and_nothing_is_lost(
     database: ServerProcess, service: ServiceProcess, tmp_path: Path
 ) -> None:
     service.ask("breaker", name="locked", failure_threshold=1)
     eventually(lambda: rows(database, "SELECT 1 FROM breakers_breakerconfig WHERE name = 'locked'"))
     with closing(sqlite3.connect(database.database, isolation_level=None)) as locking:
-        locking.execute("BEGIN IMMEDIATE")
-        service.ask("storm", name="locked", transitions=600)
+        locking.execute("BEGIN EXCLUSIVE")
+        locked = time.monotonic()
+        service.ask("storm", name="locked", transitions=600, pause=0.005)
         eventually(lambda: not service.ask("status")["connected"])
-        assert service.ask("state", name="locked") == "closed"
+        eventually(lambda: time.monotonic() - locked >= 10)
+        assert service.ask("call", name="untouched", times=2, ok=True) == {"succeeded": 2}
         locking.execute("ROLLBACK")
-    eventually(lambda: told(database, "locked") == list(range(1, 601)))
-    eventually(lambda: service.ask("status")["connected"])
+    _nothing_lost(database, service, "locked", 600)
     assert (tmp_path / "service.log").read_text().count("Not linked to the database") == 1
+
+
+def _nothing_lost(database: ServerProcess, service: ServiceProcess, name: str, transitions: int) -> None:
+    """In the end the database holds what the service itself has counted, and no more."""
+    eventually(lambda: told(database, name) == list(range(1, transitions + 1)), within=60)
+    eventually(lambda: service.ask("status")["connected"])
+    assert service.ask("counted")[name] == transitions
+    assert service.ask("status")["dropped"] == 0
+    counted = service.ask("metrics", name=name)
+    assert service.end() == 0
+    assert totals(database, name) == {key: counted[key] for key in TOTALS}
+
+
+TOTALS = ("successes_total", "failures_total", "rejected_total", "state_changes_total")
+
+
+def totals(database: ServerProcess, name: str) -> Any:
+    """As a server that starts now reads them."""
+    code = "import json\nfrom breakers.fleet import Fleet\nf = Fleet()\nf.synchronise()\n"
+    found = json.loads(database.python(f"{code}print(json.dumps(f.metrics({name!r}), default=str))"))
+    return {key: found[key] for key in TOTALS}
+
+
+@pytest.mark.timeout(120)
+def test_while_the_database_is_away_calls_go_on_and_nothing_is_lost(
+    database: ServerProcess, service: ServiceProcess, tmp_path: Path
+) -> None:
+    service.ask("breaker", name="away", failure_threshold=1)
+    eventually(lambda: rows(database, "SELECT 1 FROM breakers_breakerconfig WHERE name = 'away'"))
+    store = database.database.parent
+    store.rename(tmp_path / "elsewhere")
+    service.ask("storm", name="away", transitions=600, pause=0.001)
+    eventually(lambda: not service.ask("status")["connected"])
+    eventually(lambda: not service.ask("storming"))
+    assert service.ask("call", name="untouched", times=2, ok=True) == {"succeeded": 2}
+    (tmp_path / "elsewhere").rename(store)
+    _nothing_lost(database, service, "away", 600)
+    assert (tmp_path / "service.log").read_text().count("Not linked to the database") == 1
+
+
+def test_a_process_that_is_killed_takes_only_its_last_moment_with_it(
+    database: ServerProcess, service: ServiceProcess
+) -> None:
+    service.ask("breaker", name="killed", failure_threshold=1)
+    service.ask("storm", name="killed", transitions=100_000, pause=0.001)
+    for _ in range(3):  # whatever it has seen by now stands there soon
+        seen = service.ask("counted").get("killed", 0)
+        eventually(lambda seen=seen: len(told(database, "killed")) > seen)  # type: ignore[misc]
+    eventually(lambda: "failures" in observed(database, service)[0])
+    service.kill()
+    sequences = told(database, "killed")
+    assert sequences == list(range(1, len(sequences) + 1))
+    kept = json.loads(observed(database, service)[0])["killed"]["counts"]["failures"]
+    assert totals(database, "killed")["failures_total"] == kept
 
 
 def test_a_forked_child_is_an_instance_of_its_own(database: ServerProcess, service: ServiceProcess) -> None:
@@ -112,10 +173,7 @@ def test_a_process_whose_row_was_deleted_while_it_slept_is_not_counted_twice(
     )
     service.ask("call", name="slept", times=2)
     assert service.end() == 0
-    fresh = (
-        "from breakers.fleet import Fleet\nf = Fleet()\nf.synchronise()\nprint(f.metrics('slept')['failures_total'])"
-    )
-    assert database.python(fresh).split() == ["7"]
+    assert totals(database, "slept")["failures_total"] == 7
 
 
 # --- beside a server that runs ------------------------------------------------------------------------------------
@@ -189,16 +247,31 @@ def test_a_server_that_restarts_counts_it_once_and_history_totals_agree(
     direct.ask("storm", name="kept", transitions=40)
     eventually(lambda: told(server, "kept") == list(range(1, 41)))
 
-    def openings() -> float:
-        lines = server.request("GET", "/metrics")[1].splitlines()
-        mine = [line for line in lines if line.startswith("circuit_breaker_transitions_total{") and '"kept"' in line]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in mine if 'to="open"' in line)
-
-    eventually(lambda: openings() == 20)
+    eventually(lambda: transitions_counted(server, "kept") == 40)
     eventually(lambda: row(server, "kept")["metrics"]["failures_total"] == 20)
     server.kill()
     server.start()
     direct.ask("storm", name="kept", transitions=2)
     eventually(lambda: row(server, "kept")["metrics"]["failures_total"] == 21)
-    eventually(lambda: openings() == 21)
+    eventually(lambda: transitions_counted(server, "kept") == 42)
     assert row(server, "kept")["instances"]["total"] == 1
+
+
+def transitions_counted(server: ServerProcess, name: str) -> float:
+    """As Prometheus is told."""
+    lines = server.request("GET", "/metrics")[1].splitlines()
+    mine = [line for line in lines if line.startswith("circuit_breaker_transitions_total{") and f'"{name}"' in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in mine)
+
+
+@pytest.mark.timeout(120)
+def test_a_server_that_is_killed_in_a_storm_misses_none_of_it(server: ServerProcess, direct: ServiceProcess) -> None:
+    direct.ask("breaker", name="stormy", failure_threshold=1)
+    direct.ask("storm", name="stormy", transitions=1500, pause=0.003)
+    eventually(lambda: transitions_counted(server, "stormy") >= 100)
+    server.kill()
+    server.start()  # in the midst of it
+    eventually(lambda: not direct.ask("storming"), within=60)
+    eventually(lambda: told(server, "stormy") == list(range(1, 1501)))
+    eventually(lambda: transitions_counted(server, "stormy") == 1500)
+    eventually(lambda: row(server, "stormy")["metrics"]["failures_total"] == 750)
