@@ -140,7 +140,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
         fleet.connect(identity, datetime.now(UTC), forgotten=forgotten)
         link = self._link = AgentLink(identity, names, self._send_text, self._dismiss, self._key)
         await hub.join(link)
-        writer.note(identity, hello.registrations)
+        writer.note(identity, hello.registrations, forgotten=forgotten)
         await self._say(Welcome(server=writer.server, now=time.time(), protocol=min(hello.protocol, PROTOCOL)))
         await link.instruct_whole()
 

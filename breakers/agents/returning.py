@@ -18,5 +18,5 @@ def readmit(identity: InstanceIdentity, revision: int) -> bool:
     if record is not None:
         if record.folded:
             fleet.readmit(record)
-        return False
+        return record.forgotten
     return revision > 0 and timezone.now() - identity.started_at > services.FORGET_AFTER

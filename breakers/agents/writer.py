@@ -41,7 +41,8 @@ _TRANSIENT: Final = (OperationalError, InterfaceError)
 class Batch:
     """What goes into the database together."""
 
-    identities: dict[uuid.UUID, InstanceIdentity] = field(default_factory=dict)
+    identities: dict[uuid.UUID, tuple[InstanceIdentity, bool]] = field(default_factory=dict)
+    """Who is here, and whether it was forgotten."""
     registrations: dict[str, list[Registration]] = field(default_factory=lambda: defaultdict(list))
     transitions: list[tuple[InstanceIdentity, TransitionReport]] = field(default_factory=list)
     reports: list[tuple[AgentLink, Report]] = field(default_factory=list)
@@ -66,11 +67,14 @@ class Writer:
 
     # --- what comes in -------------------------------------------------------------------------------------------
 
-    def note(self, identity: InstanceIdentity, registrations: Sequence[Registration]) -> None:
-        """An instance is here, with these breakers."""
+    def note(
+        self, identity: InstanceIdentity, registrations: Sequence[Registration], *, forgotten: bool = False
+    ) -> None:
+        """An instance is here, with these breakers. ``forgotten``: see :meth:`Fleet.connect`."""
         unknown = [registration for registration in registrations if fleet.record(registration.name) is None]
         with self._condition:
-            self._batch.identities[identity.id] = identity
+            known = self._batch.identities.get(identity.id, (identity, False))
+            self._batch.identities[identity.id] = identity, forgotten or known[1]
             self._batch.registrations[identity.service] += unknown
             self._condition.notify()
 
@@ -170,9 +174,9 @@ class Writer:
         return time.monotonic() >= self._give_up_at
 
 
-def _see_instances(identities: Sequence[InstanceIdentity]) -> None:
-    for identity in identities:
-        services.instance_seen(identity=identity)
+def _see_instances(identities: Sequence[tuple[InstanceIdentity, bool]]) -> None:
+    for identity, forgotten in identities:
+        services.instance_seen(identity=identity, forgotten=forgotten)
 
 
 def _register(service: str, registrations: Sequence[Registration]) -> None:

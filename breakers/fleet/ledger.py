@@ -65,6 +65,7 @@ class Ledger:
         facts = InstanceFacts(record.identity, record.first_seen_at, record.last_seen_at, record.last_seen_at)
         facts.live, facts.gone_at = False, record.gone_at or record.last_seen_at
         facts.breakers = {name: Observation.from_json(kept) for name, kept in record.observed.items()}
+        facts.forgotten = record.forgotten
         self.instances[record.id] = facts
 
     def long_gone(self, before: datetime) -> list[UUID]:
@@ -88,7 +89,7 @@ class Ledger:
             facts.gone_at = record.gone_at
             facts.live = record.gone_at is None and now - record.last_seen_at <= GONE_AFTER
             facts.heard = (heard or now) if facts.live else record.last_seen_at
-            facts.direct = record.direct
+            facts.direct, facts.forgotten = record.direct, record.forgotten
             self.instances[record.id] = facts
         facts.first_seen = min(facts.first_seen, record.first_seen_at)
         for name, kept in record.observed.items():
@@ -98,7 +99,7 @@ class Ledger:
         view, known = self.view(name), facts.breakers.get(name)
         if known is None:
             known = facts.breakers[name] = Observation(
-                state=kept.state, epoch=kept.epoch, since=kept.since or facts.last_seen
+                state=kept.state, epoch=kept.epoch, since=kept.since or facts.last_seen, kept=True
             )
             known.begin_at(kept.base, kept.base_latency)
         self._count(view, known, kept.counts, kept.latency)
@@ -216,6 +217,8 @@ class Ledger:
         first = facts.reported_at is None
         facts.reported_at = facts.reported_at or at
         starting = first or at - facts.reported_at <= SETTLED_AFTER
+        if facts.forgotten and not starting:  # it has told all, and where each of its breakers begins is known
+            facts.forgotten, facts.unpersisted = False, True
         if report.dropped > facts.dropped:
             facts.dropped, facts.dropped_at = report.dropped, at
         for transition in report.transitions:
@@ -250,7 +253,7 @@ class Ledger:
             self._restate(view, observation.since or at, at)
         if waits and observation.retry_at is not None:
             heappush(self._due, (observation.retry_at, status.name))
-        if facts.forgotten and starting and observation.link == 0:
+        if facts.forgotten and observation.link == 0 and not observation.kept:
             observation.begin_at(counts_of(status.counts), status.latency)
         added = self._count(view, observation, counts_of(status.counts), status.latency)
         if added is not None and (observation.link == facts.link or (observation.link == 0 and not starting)):

@@ -62,6 +62,8 @@ class Observation:
     """What of its counts stands in the sums of those who departed, for good: it was folded, forgotten, and returned."""
     placed: CircuitBreakerState | None = None
     """The state as which its breaker's view counts it; ``None`` while its instance is not live."""
+    kept: bool = False
+    """Whether it was read from the database."""
     moves: tuple[Move, ...] = ()
     """The latest, oldest first, where other servers are to be told of them."""
     returned: tuple[tuple[int, ...], Mapping[str, int]] | None = None
@@ -138,6 +140,7 @@ class Observation:
             state=CircuitBreakerState(kept.get("state", "closed")),
             epoch=kept.get("epoch", 0),
             since=None if since is None else datetime.fromisoformat(since),
+            kept=True,
         )
         found.begin_at(_counts_in(base), _latency_in(base))
         found.counts = tuple(map(int.__add__, found.base, _counts_in(kept)))
@@ -197,7 +200,8 @@ class InstanceFacts:
     direct: bool = False
     """It is linked by the database and writes its row itself: what is here was read there."""
     forgotten: bool = False
-    """Its row was deleted long after it was gone: the sums hold what it had told until then."""
+    """Its row was deleted long after it was gone: the sums hold what it had told until then. So its first report, which
+    says how much that is, is where it begins; until that stands in its new row, the row says that it was forgotten."""
     home: str | None = None
     """Who speaks for it: this server (``HERE``), another one by its id, or nobody but the database."""
     away: bool = False
@@ -240,4 +244,5 @@ class InstanceFacts:
             gone_at=self.gone_at,
             observed={name: observation.as_json() for name, observation in self.breakers.items()},
             direct=self.direct,
+            forgotten=self.forgotten,
         )

@@ -31,6 +31,9 @@ class Instance(models.Model):
     direct = models.BooleanField(
         default=False, db_default=False, help_text="It is linked by the database and writes this row itself."
     )
+    forgotten = models.BooleanField(
+        default=False, db_default=False, help_text="What it counted before it was first seen stands in those sums too."
+    )
     report = models.JSONField(null=True, help_text="Of a direct one: its latest report, as a link would send it.")
 
     class Meta:
@@ -57,6 +60,7 @@ class Instance(models.Model):
             observed=self.observed,
             folded=self.folded,
             direct=self.direct,
+            forgotten=self.forgotten,
             report=self.report,
         )
 

@@ -113,6 +113,8 @@ class InstanceRecord:
     direct: bool = False
     """Whether it is linked by the database and writes its row itself."""
     report: Mapping[str, Any] | None = None
+    forgotten: bool = False
+    """Whether the sums hold what it counted before it was first seen, and its row does not say yet how much that is."""
 
     @property
     def identity(self) -> InstanceIdentity:

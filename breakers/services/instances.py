@@ -17,10 +17,13 @@ from .texts import storable
 
 
 @transaction.atomic
-def instance_seen(*, identity: InstanceIdentity, direct: bool = False) -> None:
-    """It is here: recorded when new, else seen now and no longer gone. ``direct``: linked by the database itself."""
+def instance_seen(*, identity: InstanceIdentity, direct: bool = False, forgotten: bool = False) -> None:
+    """It is here: recorded when new, else seen now and no longer gone. ``direct``: linked by the database itself.
+
+    ``forgotten``: if this makes its row, what it had counted before stands in the sums of those who departed.
+    """
     row = instance_row(identity, timezone.now())
-    row.direct = direct
+    row.direct, row.forgotten = direct, forgotten
     _upsert([row], ["service", "host", "pid", "library", "started_at", "last_seen_at", "gone_at", "direct"])
 
 
@@ -35,8 +38,9 @@ def instances_persist(*, rows: Sequence[InstanceRecord]) -> None:
     found = [instance_row(row.identity, row.first_seen_at) for row in rows]
     for row, record in zip(found, rows, strict=True):
         row.last_seen_at, row.gone_at, row.observed = record.last_seen_at, record.gone_at, dict(record.observed)
+        row.forgotten = record.forgotten
         row.direct, row.report = record.direct, None if record.report is None else dict(record.report)
-    _upsert(found, ["last_seen_at", "gone_at", "observed", "direct", "report"])
+    _upsert(found, ["last_seen_at", "gone_at", "observed", "direct", "report", "forgotten"])
 
 
 def instance_row(identity: InstanceIdentity, now: datetime) -> Instance:

@@ -61,6 +61,7 @@ def come_back(scene, linked, monkeypatch):
     monkeypatch.setattr("breakers.agents.returning.fleet", scene.fleet)
     forgotten = not scene.fleet.knows(linked.id) and readmit(linked.identity, linked.revision)
     scene.fleet.connect(linked.identity, scene.now, forgotten=forgotten)
+    services.instance_seen(identity=linked.identity, forgotten=forgotten)
     return linked
 
 
@@ -173,6 +174,51 @@ def test_who_was_forgotten_and_loses_its_first_connection_is_not_counted_twice_e
     come_back(live, one, monkeypatch).disconnect()
     come_back(live, one, monkeypatch).tell()
     assert counted(live)[0] == 5
+
+
+@pytest.fixture
+def forgotten(live):
+    """An instance that had counted 5 on each of two breakers, and whose row was deleted."""
+    services.breaker_create(name="card", config=CircuitBreakerConfig(), http=HttpConfig(), by=Actor("user", "alice"))
+    one = live.link().tell(add={"successes": 5}).tell("card", add={"successes": 5})
+    leave(live, one)
+    live.now += services.FORGET_AFTER
+    services.instances_forget(before=live.now - services.FORGET_AFTER)
+    restart(live)
+    return one
+
+
+def test_who_was_forgotten_is_not_counted_twice_where_a_server_dies_before_it_wrote_anything(
+    live, forgotten, monkeypatch
+):
+    come_back(live, forgotten, monkeypatch).tell(add={"successes": 1})
+    restart(live)  # the row stands, and nothing in it
+    come_back(live, forgotten, monkeypatch).tell(add={"successes": 1})
+    assert counted(live)[0] == 5  # what it had counted until this report stands in the sums, or is lost with the server
+    forgotten.tell(add={"successes": 2})
+    persist(live)
+    assert counted(live)[0] == counted(restart(live))[0] == 7
+
+
+def test_who_was_forgotten_is_not_counted_twice_where_a_server_dies_that_had_heard_half_of_it(
+    live, forgotten, monkeypatch
+):
+    come_back(live, forgotten, monkeypatch).tell()
+    forgotten.tell(add={"successes": 1})
+    persist(live)
+    restart(live)
+    come_back(live, forgotten, monkeypatch).tell(add={"successes": 1})
+    forgotten.tell("card")
+    assert counted(live)[0] == 7
+    assert live.fleet.metrics("card")["successes_total"] == 5
+    live.wait(6, heartbeats=(forgotten,))
+    forgotten.tell("made-later", add={"successes": 3})
+    persist(live)
+    assert not Instance.objects.get(pk=forgotten.id).forgotten
+    restart(live)
+    come_back(live, forgotten, monkeypatch).tell(add={"successes": 1})
+    assert counted(live)[0] == 8
+    assert live.fleet._ledger.view("made-later").totals[0] == 3
 
 
 def test_a_process_that_is_merely_old_is_counted_whole(live, monkeypatch):

@@ -272,6 +272,39 @@ async def test_goodbye_is_answered_once_the_totals_are_in_the_database(own_serve
     assert gone_at is not None
 
 
+async def test_who_was_forgotten_and_returns_to_a_server_that_is_killed_is_counted_once(
+    own_server: ServerProcess,
+) -> None:
+    """Its row was deleted a month after it was gone; what it had counted until then stands in the sums."""
+    month = 31 * 24 * 3600.0
+    instance = str(uuid.uuid4())
+
+    async def tell(number: int, successes: int, agent: Agent) -> None:
+        status = BreakerStatus("woken", CLOSED, counts=Counts(successes=successes))
+        await agent.say(report(number, breakers=(status,)))
+        assert await agent.hear_until(Ack) == Ack(id=number)
+
+    async def back(agent: Agent) -> None:
+        await agent.say(agent.hello("woken", instance=instance, started_at=time.time() - month, revision=1))
+        await agent.hear_until(Desired)
+
+    def known() -> bool:
+        with closing(sqlite3.connect(own_server.database, timeout=10)) as database:
+            return bool(database.execute("SELECT 1 FROM breakers_instance").fetchall())
+
+    async with agent_of(own_server) as agent:
+        await back(agent)
+        await tell(1, 5, agent)
+        eventually(known)
+        own_server.kill()
+    own_server.start()
+    async with agent_of(own_server) as agent:
+        await back(agent)
+        await tell(1, 5, agent)
+        await tell(2, 7, agent)
+        assert own_server.request("GET", "/circuit-breakers/woken/metrics")[1]["successes_total"] == 2
+
+
 async def test_heartbeats_write_nothing(own_server: ServerProcess) -> None:
     async with agent_of(own_server) as agent, agent_of(own_server) as other:
         await agent.greet("quiet")
