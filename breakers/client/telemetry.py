@@ -6,6 +6,10 @@
 
 The span in which a call is rejected, or changes the state of a breaker, gets an event that says so; and the meter has
 what :mod:`breakers.client.metrics` tells Prometheus, by the same names.
+
+Durations are told as what Prometheus' histogram consists of, and as percentiles. A histogram of OpenTelemetry's own
+takes one ``record`` a call (6 microseconds, fourteen times a healthy call), be it on the call's path or in bursts at
+each collection: its API has none that is read and gives counts, which breakers keep anyway.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ from .metrics import BreakerCollector
 __all__ = ["instrument", "uninstrument"]
 
 NAME: Final = "tradpal.circuit_breakers"
+DURATION: Final = "circuit_breaker_call_duration_seconds"
+PERCENTILES: Final = {"0.5": "p50", "0.95": "p95", "0.99": "p99"}
 
 _lock = threading.Lock()
 _meters: WeakKeyDictionary[MeterProvider, _Meter] = WeakKeyDictionary()
@@ -93,6 +99,8 @@ class _Meter:
         for family in self._collector.describe():
             for name in _samples_of(family):
                 self._make(meter, family, name)
+        text = "Durations that so large a share of all calls did not exceed."
+        meter.create_observable_gauge(DURATION, [self._percentiles], description=text)
 
     def fall_silent(self) -> None:
         self.reads = False
@@ -102,7 +110,7 @@ class _Meter:
         made = {
             "counter": meter.create_observable_counter,
             "gauge": meter.create_observable_gauge,
-            # what a histogram has counted: OpenTelemetry has no instrument that is read and gives one
+            # what a histogram has counted, see above
             "histogram": meter.create_observable_up_down_counter,
         }[family.type]
         made(name, [self._reader(name)], description=family.documentation)
@@ -115,6 +123,14 @@ class _Meter:
             return [Observation(sample.value, dict(sample.labels)) for sample in samples if sample.name == name]
 
         return read
+
+    def _percentiles(self, _: CallbackOptions) -> Iterable[Observation]:
+        """Named as Prometheus names those of a summary; as :meth:`CircuitBreaker.get_metrics` has them."""
+        for breaker in registry.all() if self.reads else ():
+            latency = breaker.get_metrics()["latency"]
+            for share, name in PERCENTILES.items():
+                if latency[name] is not None:
+                    yield Observation(latency[name], {"name": breaker.name, "quantile": share})
 
     def _told_once(self, name: str) -> Metric:
         """Of the cut at hand, so that all of a collection tells of one moment; who asks again begins the next."""

@@ -24,7 +24,7 @@ import breakers
 from breakers import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerOpenError, get_circuit_breaker
 from breakers.client import telemetry
 from breakers.core import breaker as core
-from breakers.testing import fresh_registry
+from breakers.testing import FakeClock, fresh_registry
 from tests.misbehaving import Server
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -232,7 +232,7 @@ def test_the_meter_has_what_prometheus_has_by_the_same_names_and_labels(reader: 
     families = text_string_to_metric_families(generate_latest(scraped).decode())
     expected = {(one.name, labels(one.labels)): one.value for family in families for one in family.samples}
     found = collected(reader)
-    assert found == expected
+    assert {key: value for key, value in found.items() if key[0] != telemetry.DURATION} == expected
     assert found["circuit_breaker_rejected_total", (("name", "shut"),)] == 1
     assert found["circuit_breaker_state", (("name", "shut"), ("state", "open"))] == 1
     assert {name for name, _ in found} >= {
@@ -241,6 +241,32 @@ def test_the_meter_has_what_prometheus_has_by_the_same_names_and_labels(reader: 
         "circuit_breaker_transitions_total", "circuit_breaker_call_duration_seconds_bucket",
         "circuit_breaker_call_duration_seconds_count", "circuit_breaker_call_duration_seconds_sum",
     }  # fmt: skip
+
+
+def test_percentiles_are_there_for_those_who_cannot_compute_them(reader: InMemoryMetricReader) -> None:
+    clock = FakeClock()
+    with fresh_registry(clock):
+        breaker = get_circuit_breaker("timed")
+        get_circuit_breaker("never_called")
+        for seconds in [0.01] * 94 + [1.0] * 5 + [30.0]:
+            breaker.call_sync(clock.advance, seconds)
+        check_percentiles(breaker, reader)
+    telemetry.uninstrument()
+    assert collected(reader) == {}
+
+
+def check_percentiles(breaker: CircuitBreaker, reader: InMemoryMetricReader) -> None:
+    latency = breaker.get_metrics()["latency"]
+    told = {labels: value for (name, labels), value in collected(reader).items() if name == telemetry.DURATION}
+    assert told == {
+        (("name", "timed"), ("quantile", share)): latency[name]
+        for share, name in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))
+    }
+    assert list(told.values()) == [
+        pytest.approx(0.01, rel=0.12),
+        pytest.approx(1.0, rel=0.12),
+        pytest.approx(1.0, rel=0.12),
+    ]
 
 
 def test_each_collection_tells_of_now(reader: InMemoryMetricReader) -> None:
