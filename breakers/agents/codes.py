@@ -36,6 +36,10 @@ RESTARTING: Final = CloseCode(1012, "the server restarts")
 BUSY: Final = CloseCode(1013, "try again later")
 
 
+for _why in (*(MALFORMED, OUT_OF_ORDER, REVOKED, LAGGING, SUPERSEDED, REFUSED, OVERSIZED, FLOODING, RESTARTING, BUSY),):
+    _SENT_AWAY.labels(str(_why.code))  # there from the start: a rate needs a zero to rise from
+
+
 def sent_away(why: CloseCode, who: str) -> None:
     """Counts it, and says it where a service's owner may look for it."""
     _SENT_AWAY.labels(str(why.code)).inc()

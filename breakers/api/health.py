@@ -14,6 +14,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from breakers.events import Standing, bus
 from breakers.outage import outage
 from breakers.sharing import peers
 
@@ -52,13 +53,29 @@ class HealthView(FleetView):
             "timestamp": timezone.now(),
             "checks": {"database": _word(database), "channel_layer": _word(layer)},
         }
-        if not layer or peers.trouble is not None:
-            answer["degraded"] = ["redis"]
+        events = _events() if database else None
+        if events is not None:
+            answer["events"] = {
+                "in": _word(events.taking), "out": _word(events.sending), "lag": events.lag,
+                "waiting": events.waiting, "waiting_seconds": round(events.waiting_seconds, 3),
+            }  # fmt: skip
+        degraded = ["redis"] if not layer or peers.trouble is not None else []
+        if events is not None and events.late and not degraded:  # without Redis there are none
+            degraded.append("events")
+        if degraded:
+            answer["degraded"] = degraded
         return Response(answer, status=200 if database else 503)
 
 
 def _word(well: bool) -> str:
     return "ok" if well else "failed"
+
+
+def _events() -> Standing | None:
+    try:
+        return bus.standing()
+    except DatabaseError:  # it went after it had answered
+        return None
 
 
 def _database_answers() -> bool:

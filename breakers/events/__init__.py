@@ -1,5 +1,5 @@
 """The shared stream of events, for as long as the server runs; without ``REDIS_URL`` nothing at all."""
 
-from .bus import bus
+from .bus import Standing, bus
 
-__all__ = ["bus"]
+__all__ = ["Standing", "bus"]

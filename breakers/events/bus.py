@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import atexit
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.conf import settings
 
+from breakers import services
 from breakers.services.outbox import woken
 
 if TYPE_CHECKING:
+    from .consumer import Consumer
     from .relay import Relay
     from .workers import Worker
 
 PATIENCE: Final = 2.0
 """Seconds that each has to end."""
+LATE: Final = 60.0
+"""Seconds that an event may wait for the stream before ``/health`` says so."""
+
+
+class Standing(NamedTuple):
+    """How events go at this server. ``lag``: messages of the stream that no server has settled."""
+
+    taking: bool
+    sending: bool
+    lag: int
+    waiting: int
+    waiting_seconds: float
+
+    @property
+    def late(self) -> bool:
+        """Whether somebody should look."""
+        return not self.taking or not self.sending or self.waiting_seconds > LATE
 
 
 class EventBus:
@@ -24,6 +43,7 @@ class EventBus:
         self._in: Worker | None = None
         self._out: Worker | None = None
         self._relay: Relay | None = None
+        self._consumer: Consumer | None = None
 
     def start(self) -> None:
         """Idempotent; nothing unless ``CIRCUIT_BREAKER_EVENTS``."""
@@ -33,12 +53,22 @@ class EventBus:
         from .relay import Relay
         from .workers import Worker
 
-        self._relay = Relay()
-        self._in = Worker("events-in", settings.REDIS_URL, Consumer())
+        self._relay, self._consumer = Relay(), Consumer()
+        self._in = Worker("events-in", settings.REDIS_URL, self._consumer)
         self._out = Worker("events-out", settings.REDIS_URL, self._relay)
         self._in.start()
         self._out.start()
         atexit.register(self.stop)
+
+    def standing(self) -> Standing | None:
+        """``None`` where there is no stream. Asks the database, what waits there."""
+        if self._in is None or self._out is None or self._consumer is None:
+            return None
+        waiting, seconds = services.events_waiting()
+        return Standing(
+            taking=self._in.well, sending=self._out.well, lag=self._consumer.lag, waiting=waiting,
+            waiting_seconds=seconds,
+        )  # fmt: skip
 
     def stop_taking(self) -> None:
         """Takes nothing in any more: before the rest of the server ends. Idempotent."""

@@ -68,6 +68,8 @@ class Consumer:
         self._from = "0"
         """``0``: what we took and never acknowledged; ``>``: what is new."""
         self._attempts: Counter[bytes] = Counter()
+        self.lag = 0
+        """Messages that no server of the group has settled, at the last look."""
 
     def begin(self, redis: Redis) -> None:
         try:
@@ -84,6 +86,7 @@ class Consumer:
             self._forget_others(redis)
             length = getattr(settings, "CIRCUIT_BREAKER_EVENTS_LENGTH", STREAM_LENGTH)
             redis.xtrim(STREAM, maxlen=length)  # whoever else writes into it may not
+            self._look_behind(redis)
         answer: Any = redis.xreadgroup(GROUP, self.name, {STREAM: self._from}, count=AT_ONCE, block=self._block)
         messages = answer[0][1] if answer else []
         if not messages:
@@ -105,6 +108,12 @@ class Consumer:
             self._take_all(redis, [message for message in answer[1] if message[0]])  # Redis 6.2: trimmed ones are nil
             if cursor in (b"0-0", "0-0"):
                 return
+
+    def _look_behind(self, redis: Redis) -> None:
+        groups: Any = redis.xinfo_groups(STREAM)
+        mine = next(group for group in groups if group["name"] == GROUP.encode())
+        self.lag = mine["pending"] + (mine.get("lag") or 0)  # Redis 7 says the second, where it can be known
+        counts.LAG.set(self.lag)
 
     def _forget_others(self, redis: Redis) -> None:
         known: Any = redis.xinfo_consumers(STREAM, GROUP)

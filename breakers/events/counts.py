@@ -16,5 +16,11 @@ GIVEN_UP: Final = Counter(
     "control_plane_events_given_up_total", "Events that never reached the stream: it was away for too long."
 )
 WAITING: Final = Gauge("control_plane_events_waiting", "Events that wait for the stream, as this server last saw.")
+WAITING_SECONDS: Final = Gauge(
+    "control_plane_events_waiting_seconds", "How long the first of them has waited, as this server last saw."
+)
+LAG: Final = Gauge(
+    "control_plane_events_lag", "Messages of the stream that no server has settled, as this server last saw."
+)
 for _outcome in ("applied", "duplicate", "ignored", "stale", "dead"):
     RECEIVED.labels(_outcome)  # there from the start: a rate needs a zero to rise from

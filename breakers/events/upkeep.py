@@ -33,4 +33,6 @@ class Upkeep:
             counts.GIVEN_UP.inc(given_up)
             logger.error("%d events never reached the stream: it was away for too long", given_up)
         services.applied_prune(before=timezone.now() - REMEMBERED)
-        counts.WAITING.set(services.events_waiting())
+        waiting, seconds = services.events_waiting()
+        counts.WAITING.set(waiting)
+        counts.WAITING_SECONDS.set(seconds)

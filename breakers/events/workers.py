@@ -70,6 +70,11 @@ class Worker:
                 wait = min(2 * wait, LONGEST_WAIT)
         connection.close()
 
+    @property
+    def well(self) -> bool:
+        """Whether the last thing that it tried succeeded."""
+        return not self._said and self._thread.is_alive()
+
     def _connect(self) -> Redis:
         """Without redis-py's own patience: it would hold up the end of the server, and the word that Redis is away."""
         patience = Retry(NoBackoff(), 0)

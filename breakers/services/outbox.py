@@ -118,5 +118,9 @@ def events_prune() -> int:
     return given_up
 
 
-def events_waiting() -> int:
-    return OutgoingEvent.objects.count()
+def events_waiting() -> tuple[int, float]:
+    """How many, and for how many seconds the first of them. Two queries."""
+    oldest = OutgoingEvent.objects.order_by("id").values_list("created_at", flat=True).first()
+    if oldest is None:
+        return 0, 0.0
+    return OutgoingEvent.objects.count(), max((timezone.now() - oldest).total_seconds(), 0.0)

@@ -186,6 +186,43 @@ ROWS: dict[str, tuple[Graph | Number | Timeline, ...]] = {
         ),
         Graph("Links", (Query("max(circuit_breaker_agents)", "links"),)),
     ),
+    "Events and links": (
+        Graph(
+            "Events taken from the stream",
+            (Query("sum by (outcome) (rate(control_plane_events_received_total[$__rate_interval]))", "{{outcome}}"),),
+            "cps",
+            stacked=True,
+            width=6,
+        ),
+        Graph(
+            "Events put into the stream",
+            (Query("sum by (type) (rate(control_plane_events_sent_total[$__rate_interval]))", "{{type}}"),),
+            "cps",
+            stacked=True,
+            width=6,
+        ),
+        Graph(
+            "Events that wait",
+            (
+                Query("max(control_plane_events_waiting)", "for the stream"),
+                Query("max(control_plane_events_lag)", "in the stream"),
+                Query("sum(increase(control_plane_events_given_up_total[$__rate_interval]))", "given up"),
+            ),
+            says="In the stream they wait for a server that takes them.",
+            width=6,
+        ),
+        Graph(
+            "Links sent away",
+            (
+                Query(
+                    "sum by (code) (increase(control_plane_agents_sent_away_total[$__rate_interval]))", "{{code}}"
+                ),
+            ),
+            says="By close code: docs/protocol.md. 1012 is a restart.",
+            bars=True,
+            width=6,
+        ),
+    ),
     "Control plane": (
         Graph("Answers to Prometheus", (Query('up{job=~"circuit-breaker.*"}', "{{instance}}"),), highest=1.0, width=8),
         Graph(

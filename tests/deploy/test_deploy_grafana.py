@@ -19,6 +19,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from tests.deploy.prometheus import Prometheus
 from tests.programs import ServiceProcess
+from tests.redis_server import RedisServer
 from tests.servers import ROOT, ServerProcess, eventually
 
 SCRIPT = ROOT / "deploy" / "grafana" / "build.py"
@@ -56,7 +57,8 @@ def configured(folder: Path, server: ServerProcess) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path_factory.mktemp("scraped")) as running:
+    folder = tmp_path_factory.mktemp("scraped")
+    with RedisServer(folder) as redis, ServerProcess(folder, environment={"REDIS_URL": redis.url}) as running:
         yield running
 
 

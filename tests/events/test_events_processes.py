@@ -17,6 +17,8 @@ import pytest
 from redis import Redis
 
 from breakers.core.events import STREAM
+from breakers.events import Standing
+from breakers.events.bus import LATE
 from breakers.events.consumer import GROUP
 from tests.engines import Postgres
 from tests.events.conftest import RECOVERED, dead, put, stream
@@ -215,3 +217,47 @@ def test_without_redis_there_is_no_thread_and_nothing_is_loaded_for_it(tmp_path:
     assert server.python(LOADED) == "True ['events-in', 'events-out'] True\n"
     server.environment["CIRCUIT_BREAKER_EVENTS"] = "0"
     assert server.python(LOADED).startswith("True [] ")
+
+
+def test_health_says_how_events_go_and_that_one_server_cannot_take_them(
+    server: ServerProcess, durable: RedisServer
+) -> None:
+    def health() -> Any:
+        return server.request("GET", "/health")[1]
+
+    well = {"in": "ok", "out": "ok", "lag": 0, "waiting": 0, "waiting_seconds": 0.0}
+    eventually(lambda: health()["events"] == well, what="nothing waits")
+    assert "degraded" not in health()
+    with durable.client() as redis:
+        redis.delete(STREAM)
+        redis.set(STREAM, "something else")  # nobody can read a stream there, nor write into it
+    eventually(lambda: health()["events"]["in"] == "failed")
+    assert health()["degraded"] == ["events"]
+    server.request("POST", "/circuit-breakers", {"name": "data_service"})
+    eventually(lambda: health()["events"]["out"] == "failed")
+    assert health()["events"]["waiting"] == 1
+    with durable.client() as redis:
+        redis.delete(STREAM)
+    eventually(lambda: "degraded" not in health(), what="it mends itself")
+    eventually(lambda: health()["events"] == well)
+    assert len(see(durable, stream)) == 1
+    durable.kill()
+    eventually(lambda: health()["degraded"] == ["redis"], what="without Redis there are no events, and it says that")
+    durable.start()
+    eventually(lambda: "degraded" not in health())
+
+
+@pytest.mark.parametrize(
+    ("standing", "late"),
+    [
+        (Standing(True, True, 0, 0, 0.0), False),
+        (Standing(True, True, 9, 9, LATE), False),
+        (Standing(True, True, 0, 1, LATE + 0.1), True),
+        (Standing(False, True, 0, 0, 0.0), True),
+        (Standing(True, False, 0, 0, 0.0), True),
+    ],
+)
+def test_somebody_should_look_when_a_thread_fails_or_an_event_waits_for_a_minute(
+    standing: Standing, late: bool
+) -> None:
+    assert standing.late is late

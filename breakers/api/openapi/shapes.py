@@ -256,12 +256,29 @@ class Checks(TypedDict):
     channel_layer: Literal["ok", "failed"]
 
 
+# a word of the language is one of the keys
+Events = TypedDict(
+    "Events",
+    {
+        "in": Literal["ok", "failed"],
+        "out": Literal["ok", "failed"],
+        "lag": int,
+        "waiting": int,
+        "waiting_seconds": float,
+    },
+)
+
+
 class Degraded(TypedDict, total=False):
-    degraded: list[Literal["redis"]]
+    degraded: list[Literal["redis", "events"]]
+    events: Events
 
 
 class Health(Degraded):
-    """``degraded`` is there while something is away without which it serves, with what that is."""
+    """``degraded`` is there while something is away without which it serves, with what that is.
+
+    ``events`` is there where the server has a stream of events.
+    """
 
     status: Literal["healthy", "unhealthy"]
     service: Literal["circuit_breaker_service"]
