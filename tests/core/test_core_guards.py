@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, suppress
 
 import pytest
 
 from breakers.core.errors import CircuitBreakerOpenError
-from breakers.core.guards import _generators, innermost
 from breakers.core.states import CircuitBreakerState
 
 CLOSED, OPEN, HALF_OPEN = CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN, CircuitBreakerState.HALF_OPEN
@@ -231,137 +229,6 @@ def test_threads_that_share_a_breaker_have_a_stack_each(make) -> None:
     assert counts(breaker) == (3, 1, 0)
 
 
-# -- bodies inside generators: whoever resumes one lends it a context --------------------------------------------------
-
-
-def open_then_due(breaker, calls, clock) -> None:
-    calls.fail(breaker)
-    clock.advance(60.0)
-
-
-def test_bodies_of_generators_that_interleave_in_one_context_are_told_apart(make, calls, clock) -> None:
-    breaker = make(failure_threshold=1, success_threshold=1)
-
-    def guarded() -> Iterator[None]:
-        with breaker:
-            yield
-
-    from_before, probe = guarded(), guarded()
-    next(from_before)
-    open_then_due(breaker, calls, clock)
-    next(probe)
-    next(from_before, None)
-    assert (breaker.state, breaker.get_metrics()["late_total"]) == (HALF_OPEN, 1)
-    next(probe, None)
-    assert breaker.state is CLOSED
-
-
-@pytest.mark.parametrize("limit", [None, 30.0])
-async def test_bodies_of_async_generators_that_interleave_in_one_task_are_told_apart(make, calls, clock, limit) -> None:
-    breaker = make(failure_threshold=1, success_threshold=1, timeout=limit)
-
-    async def guarded() -> AsyncIterator[None]:
-        async with breaker:
-            yield
-
-    from_before, probe = guarded(), guarded()
-    await anext(from_before)
-    open_then_due(breaker, calls, clock)
-    await anext(probe)
-    await anext(from_before, None)
-    assert (breaker.state, breaker.get_metrics()["late_total"]) == (HALF_OPEN, 1)
-    await anext(probe, None)
-    assert breaker.state is CLOSED
-
-
-def test_a_readers_own_body_is_not_its_generators(make, calls, clock) -> None:
-    breaker = make(failure_threshold=0)
-
-    def guarded() -> Iterator[None]:
-        with breaker:
-            yield
-
-    items = guarded()
-    next(items)
-    clock.advance(5.0)
-    with suppress(ConnectionError), breaker:
-        next(items, None)
-        assert counts(breaker) == (1, 0, 0)
-        raise ConnectionError
-    assert counts(breaker) == (1, 1, 0)
-    assert sorted(breaker.get_metrics()["latency"]["counts"].values()) == [1, 1]  # 5 s, and none
-
-
-def test_a_generator_that_each_step_runs_in_a_context_of_its_own_ends_its_body(make) -> None:
-    """As frameworks do that read a plain generator on a pool of threads."""
-    breaker = make(failure_threshold=0)
-
-    def guarded() -> Iterator[int]:
-        with breaker:
-            yield 1
-        with breaker, breaker:
-            yield 2
-            raise ConnectionError
-
-    items = guarded()
-    assert contextvars.copy_context().run(next, items) == 1
-    assert contextvars.copy_context().run(next, items) == 2
-    with pytest.raises(ConnectionError):
-        contextvars.copy_context().run(next, items)
-    assert counts(breaker) == (1, 2, 0)
-
-
-async def test_an_async_generator_closed_in_another_context_ends_its_body_and_strikes_nobody(make) -> None:
-    """As the event loop does with one that the garbage collector found while another task ran."""
-    breaker = make(timeout=0.02)
-
-    async def guarded() -> AsyncIterator[None]:
-        async with breaker:
-            yield
-
-    async def last() -> None:
-        async with breaker:
-            await asyncio.Event().wait()
-
-    items = guarded()
-    await anext(items)
-    async with breaker:  # in the context that the closing task gets a copy of: not its own to end
-        await asyncio.create_task(items.aclose())
-        assert counts(breaker) == (0, 0, 1)
-    assert counts(breaker) == (1, 0, 1)
-    with pytest.raises(TimeoutError):  # whose deadline comes after that of the closed one
-        await last()
-    assert asyncio.current_task().cancelling() == 0
-
-
-def test_tasks_that_share_a_context_are_told_apart_without_a_limit(make) -> None:
-    breaker = make(failure_threshold=1, success_threshold=1)
-    shared = contextvars.copy_context()
-
-    async def work(leave: asyncio.Event, error: type[Exception] | None) -> None:
-        async with breaker:
-            await leave.wait()
-            if error is not None:
-                raise error
-
-    async def main() -> None:
-        first, second = asyncio.Event(), asyncio.Event()
-        before = asyncio.create_task(work(first, ConnectionError), context=shared)
-        await asyncio.sleep(0)
-        breaker.reset()
-        after = asyncio.create_task(work(second, None), context=shared)
-        await asyncio.sleep(0)
-        first.set()
-        with suppress(ConnectionError):
-            await before
-        assert (breaker.state, breaker.get_metrics()["late_total"]) == (CLOSED, 1)
-        second.set()
-        await after
-
-    asyncio.run(main())
-    assert counts(breaker) == (1, 0, 0)
-
-
 def test_what_enters_in_one_frame_and_exits_in_another_ends_its_newest_body(make, clock) -> None:
     breaker = make(failure_threshold=0)
 
@@ -379,18 +246,3 @@ def test_what_enters_in_one_frame_and_exits_in_another_ends_its_newest_body(make
     leave(None)
     assert counts(breaker) == (1, 1, 0)
     assert breaker.get_metrics()["latency"]["p99"] == pytest.approx(10.0, rel=0.15)
-
-
-def test_nothing_is_kept_of_bodies_that_have_ended(make) -> None:
-    breaker = make()
-
-    def guarded() -> Iterator[None]:
-        with breaker, breaker:
-            yield
-
-    for _ in range(3):
-        list(guarded())
-        with breaker:
-            pass
-    assert innermost.get() is None
-    assert not any(key[1] is breaker for key in _generators)
