@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -24,6 +25,7 @@ from .known_keys import known_keys
 _MARK: Final = "tpcb_"
 _PREFIX_LENGTH: Final = 12
 _USE_RESOLUTION: Final = timedelta(minutes=1)
+_TRY_AGAIN: Final = 1.0
 
 
 @transaction.atomic
@@ -90,20 +92,38 @@ def _found(digest: str) -> ApiKey | None:
 
 
 def _note_use(key: ApiKey) -> None:
-    """At most once a minute: a key may make hundreds of requests a second. What cannot be noted refuses nobody."""
+    """At most once a minute: a key may make hundreds of requests a second. No request waits for it, or fails by it."""
     now = timezone.now()
     stale = now - _USE_RESOLUTION
     if (key.last_used_at is None or key.last_used_at <= stale) and _notes.may_try():
-        unnoted = Q(last_used_at=None) | Q(last_used_at__lte=stale)
+        unnoted = ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lte=stale), pk=key.pk)
         try:
-            ApiKey.objects.filter(unnoted, pk=key.pk).update(last_used_at=now)
-        except AWAY:  # a writer that holds SQLite for longer than we wait, say
+            with _without_waiting(), transaction.atomic():
+                free = unnoted.select_for_update(skip_locked=True).values("pk")
+                ApiKey.objects.filter(pk__in=free).update(last_used_at=now)
+        except AWAY:  # somebody else writes: one of the next requests notes it
             _notes.failed()
         key.last_used_at = now
 
 
+@contextmanager
+def _without_waiting() -> Iterator[None]:
+    """For a write that is worth no wait: SQLite's one lock is had at once or not at all."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with connection.cursor() as cursor:
+        patience = cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+        cursor.execute("PRAGMA busy_timeout = 0")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {patience:d}")
+
+
 class _Notes:
-    """After a note that could not be written none is tried for a minute: each try may have waited seconds for it."""
+    """After a note that could not be written none is tried for a second."""
 
     def __init__(self) -> None:
         self._again = 0.0
@@ -112,7 +132,7 @@ class _Notes:
         return time.monotonic() >= self._again
 
     def failed(self) -> None:
-        self._again = time.monotonic() + _USE_RESOLUTION.total_seconds()
+        self._again = time.monotonic() + _TRY_AGAIN
 
 
 _notes: Final = _Notes()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
+from django.db import OperationalError, connection
 from django.utils import timezone
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -27,7 +30,7 @@ from breakers.api.permissions import (
 from breakers.core.errors import ConfigError
 from breakers.models import ApiKey
 from breakers.problems import AlreadyExists, NotFound
-from breakers.services import Actor, authenticate_key
+from breakers.services import Actor, authenticate_key, keys
 
 pytestmark = pytest.mark.django_db
 
@@ -203,6 +206,49 @@ def test_the_use_of_a_key_is_noted_at_most_once_a_minute(key, django_assert_num_
     ApiKey.objects.update(last_used_at=timezone.now() - timedelta(seconds=61))
     authenticate_key(secret)
     assert timezone.now() - ApiKey.objects.get().last_used_at < timedelta(seconds=30)
+
+
+@pytest.fixture
+def writing() -> Iterator[tuple[list[int], list[Exception]]]:
+    """How many milliseconds notes of uses would have waited for a lock; and what the next ones end with."""
+    patience, problems = list[int](), list[Exception]()
+
+    def watch(execute: Callable[..., Any], sql: str, *how: Any) -> Any:
+        if sql.startswith('UPDATE "breakers_apikey"'):
+            patience.append(patience_of_sqlite())
+            if problems:
+                raise problems.pop()
+        return execute(sql, *how)
+
+    with connection.execute_wrapper(watch):
+        yield patience, problems
+
+
+def patience_of_sqlite() -> int:
+    return int(connection.connection.execute("PRAGMA busy_timeout").fetchone()[0])
+
+
+def test_no_request_waits_until_the_use_of_its_key_can_be_noted(key, writing):
+    secret, before = key("read"), patience_of_sqlite()
+    authenticate_key(secret)
+    assert before >= 5000
+    assert writing[0] == [0]
+    assert patience_of_sqlite() == before
+
+
+def test_a_use_that_cannot_be_noted_refuses_nobody_and_a_later_one_is(key, writing, monkeypatch):
+    patience, problems = writing
+    secret, before = key("read"), patience_of_sqlite()
+    moment = time.monotonic()
+    monkeypatch.setattr(keys.time, "monotonic", lambda: moment)
+    problems.append(OperationalError("database is locked"))
+    assert authenticate_key(secret) is not None
+    assert authenticate_key(secret) is not None
+    assert (ApiKey.objects.get().last_used_at, len(patience)) == (None, 1)
+    assert patience_of_sqlite() == before
+    moment += 1.0
+    authenticate_key(secret)
+    assert ApiKey.objects.get().last_used_at is not None
 
 
 def test_scopes_are_kept_once_and_in_order(alice: Actor):
