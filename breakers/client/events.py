@@ -160,19 +160,22 @@ class _Connection:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.subscriptions: dict[str, Subscription] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[asyncio.Task[None], Subscription] = {}
 
     def end_soon(self, subscription: Subscription) -> None:
         task = asyncio.create_task(subscription.close())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._ending[task] = subscription
+        task.add_done_callback(lambda ended: self._ending.pop(ended, None))
 
     async def end(self) -> None:
-        """One by one, in the caller's own task: it may be a handler of one of them."""
-        for subscription in self.subscriptions.values():
+        """One by one, in the caller's own task, which may be a handler of one. Handlers may unsubscribe meanwhile."""
+        while self.subscriptions:
+            _, subscription = self.subscriptions.popitem()
             await subscription.close()
-        if self._ending:
-            await asyncio.wait(self._ending)
+        caller = asyncio.current_task()
+        ending = [task for task, subscription in self._ending.items() if not subscription.outlives(caller)]
+        if ending:
+            await asyncio.wait(ending)
 
 
 async def _hold(url: str) -> AsyncGenerator[_Connection, None]:

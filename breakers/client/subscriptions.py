@@ -64,10 +64,12 @@ class Subscription:
         self._me = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._handlers: list[list[Handler]] = []  # a cell each: the same one may subscribe twice
         self._task: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
+        """The same, also while it is being closed."""
         self._has_tried = asyncio.Event()
         self._interruptible = False
         self._closing = False
-        self._closed_from_inside = False
+        self._closed_from_inside = self._outlives = False
         self._said: set[type[Exception]] = set()
         self._reclaim_due = 0.0
         self._seen: bytes | str = ""
@@ -92,13 +94,14 @@ class Subscription:
         """What is published once this has returned is delivered, unless Redis is away. Idempotent."""
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"breakers-events-{self._type}")
+            self._running = self._task
             self._task.add_done_callback(lambda _: self._has_tried.set())
         await self._has_tried.wait()
 
     async def close(self) -> None:
         """Lets a handler that runs come to its end, unless that is who closes: then it ends when the handler has."""
         task, self._task = self._task, None
-        self._closing, self._closed_from_inside = True, task is asyncio.current_task()
+        self._closing, self._closed_from_inside = True, task is not None and task is asyncio.current_task()
         if task is None or self._closed_from_inside:
             return
         if self._interruptible:
@@ -106,6 +109,13 @@ class Subscription:
         await asyncio.wait([task])
         with suppress(RedisError, OSError):
             await self._leave()
+        if self._outlives:
+            await self._redis.aclose()
+
+    def outlives(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether ``task``, which closes the connection, is a handler of ours: then we end after it, and close anew."""
+        self._outlives = self._running is not None and self._running is task
+        return self._outlives
 
     # --- the task ------------------------------------------------------------------------------------------------
 
@@ -202,6 +212,8 @@ class Subscription:
         try:
             for key, event in events.items():
                 _end_if_cancelled()
+                if not self._handlers:  # the last one took itself away
+                    return
                 await self._take(key, event)
                 held.discard(key)
         finally:

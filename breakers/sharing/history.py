@@ -41,7 +41,13 @@ class History:
         """Rows that have just been committed, here or elsewhere; those that were told already are passed over."""
         with self._lock:
             new = [change for change in changes if self._is_new(change.pk)]
-        for change in new:
+            if not self._begun:  # under the lock: the counting, when it begins, must find these counted or not yet told
+                self._record(new)
+                return
+        self._record(new)
+
+    def _record(self, changes: Iterable[StateChange]) -> None:
+        for change in changes:
             self._fleet.record_event(transition_event(change))
 
     def _is_new(self, number: int) -> bool:

@@ -242,6 +242,70 @@ async def test_a_handler_may_close_its_client(client: Open, redis: Redis) -> Non
     assert (heard, pending(redis)) == (["a"], 0)
 
 
+async def test_a_handler_may_unsubscribe_and_then_close_its_client(client: Open, redis: Redis) -> None:
+    service, closed = client(delivery=Delivery()), asyncio.Event()
+
+    async def last(_: str) -> None:
+        unsubscribe()
+        await service.close()
+        closed.set()
+
+    unsubscribe = await service.subscribe("service.recovery", last)
+    await client("health_monitor").publish("service.recovery", {"service_name": "a"})
+    await asyncio.wait_for(closed.wait(), 10)
+    await until(lambda: redis.xinfo_consumers(STREAM, "trading_service:service.recovery") == [])
+    assert pending(redis) == 0
+    await until(lambda: len(redis.client_list()) == 1 + len(client_connections(redis)), "its connections are closed")
+
+
+def client_connections(redis: Redis) -> list[Any]:
+    """Those of who publishes: the only other client that is open."""
+    return [one for one in redis.client_list() if "xadd" in one["cmd"]]
+
+
+async def test_handlers_may_go_while_their_client_closes(client: Open) -> None:
+    service, begun, go_on = client(delivery=Delivery()), asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Event) -> None:
+        begun.set()
+        await go_on.wait()
+        unsubscribe()
+
+    await service.subscribe("first", slow)
+    unsubscribe = await service.subscribe("second", print)
+    await service.subscribe("third", print)
+    await service.publish("first", {})
+    await begun.wait()
+    closing = asyncio.create_task(service.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait_for(closing, 10)
+
+
+async def test_a_handler_that_takes_itself_away_leaves_what_comes_after_to_others(client: Open, redis: Redis) -> None:
+    heard, left, all_there = list[str](), list[str](), asyncio.Event()
+    service, monitor = client(), client("health_monitor")
+
+    async def twice(name: str) -> None:
+        heard.append(name)
+        if name == "a":
+            await all_there.wait()
+        else:
+            unsubscribe()
+
+    unsubscribe = await service.subscribe("service.recovery", twice)
+    await monitor.publish("service.recovery", {"service_name": "a"})
+    await until(lambda: heard)
+    for name in ("b", "c", "d"):  # will be read at once
+        await monitor.publish("service.recovery", {"service_name": name})
+    all_there.set()
+    await until(lambda: len(heard) == 2)
+    await client().subscribe("service.recovery", left.append)
+    await until(lambda: len(left) >= 2)
+    await until(lambda: pending(redis) == 0)
+    assert (heard, left) == (["a", "b"], ["c", "d"])
+
+
 async def test_a_service_that_was_away_hears_what_it_missed(client: Open, redis: Redis) -> None:
     before: list[str] = []
     after: list[str] = []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 
 from breakers.access import Buckets
 from breakers.core.states import CircuitBreakerState
@@ -96,6 +99,43 @@ def test_a_number_that_never_comes_is_not_looked_for_for_ever(fleet: MergedFleet
     clock.now += UNDER_WAY + 1
     history.look()
     assert not history._missing
+
+
+class Interrupted(MergedFleet):
+    """Each event is recorded only after somebody else had his chance to come between."""
+
+    between: Callable[[], None] = staticmethod(lambda: None)
+
+    def record_event(self, event: dict[str, Any]) -> None:
+        self.between()
+        super().record_event(event)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_told_while_the_counting_begins_is_counted_once() -> None:
+    fleet = Interrupted()
+    fleet.synchronise()
+    fleet._recalled = True
+    history = History(fleet)
+
+    def look() -> None:
+        try:
+            history.look()
+        finally:
+            connection.close()
+
+    beginning = threading.Thread(target=look)
+
+    def between() -> None:
+        fleet.between = lambda: None  # type: ignore[method-assign]  # once
+        beginning.start()
+        beginning.join(1)  # as far as it comes
+
+    fleet.between = between  # type: ignore[method-assign]  # as above
+    history.tell(record())
+    beginning.join(10)
+    history.look()
+    assert counted(fleet) == 1
 
 
 def test_requests_at_another_server_count_here_too() -> None:
