@@ -56,6 +56,10 @@ class Agent:
                 instructed=lambda: self.applied.append(time.monotonic()),
             ).hold()  # fmt: skip
 
+    def succeed(self) -> None:
+        for breaker in self.registry.all():
+            breaker.call_sync(int)
+
     def flap(self) -> None:
         """One transition of one breaker."""
         breaker = self.registry.all()[1]
@@ -97,6 +101,15 @@ class Agents:
         for agent in self.agents:
             agent.applied.clear()
         return stamps
+
+    async def busy(self, seconds: float) -> int:
+        """Every breaker of every link succeeds once a second: how many links that were."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for agent in self.agents:
+                agent.succeed()
+                await asyncio.sleep(1.0 / len(self.agents))
+        return len(self.agents)
 
     async def storm(self, seconds: float) -> list[float]:
         """One transition every two seconds in each link: seconds from each to its place in the database."""

@@ -20,6 +20,7 @@ from breakers.sharing.exchange import COUNTS, REFRESH, REFRESH_DEGRADED, SAME_TI
 from breakers.sharing.loops import Loop
 from breakers.sharing.shelf import LIFETIME, Head, channel
 from tests.fleet.servers import Server, Servers, instance_of
+from tests.peers.test_peers_exactness import record
 from tests.redis_server import RedisServer
 from tests.servers import eventually
 
@@ -322,6 +323,23 @@ def test_where_the_history_goes_on_too_far_the_earliest_that_sees_the_same_is_be
     assert house.second._told("unknown") is None
 
 
+@pytest.mark.django_db
+def test_what_this_server_wrote_is_told_here_and_wakes_the_others(house: House, ground: None, redis: Redis) -> None:
+    told: list[dict[str, Any]] = []
+    house.first._fleet.on_event(told.append)
+    house.beat()
+    with redis.pubsub(ignore_subscribe_messages=True) as heard:  # type: ignore[no-untyped-call]  # redis has types for some
+        heard.subscribe(channel())
+        heard.get_message(timeout=1)
+        house.first.tell([])
+        house.first.exchange()
+        assert heard.get_message(timeout=0.2) is None, "nothing was written"
+        house.first.tell(record(2))
+        house.first.exchange()
+        assert eventually(lambda: heard.get_message(timeout=0.1))
+    assert [event["kind"] for event in told] == ["transition"] * 2
+
+
 # --- the threads -------------------------------------------------------------------------------------------------
 
 
@@ -346,3 +364,20 @@ def test_a_loop_goes_on_after_whatever_it_met_and_says_it_once(caplog: pytest.Lo
     assert [record.levelname for record in caplog.records if "a loop" in record.message] == ["ERROR"]
     assert all(later - earlier >= 0.05 for earlier, later in pairwise(beats)), "not oftener"
     assert sum(thread.name == "a loop" for thread in threading.enumerate()) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_exchange_runs_from_its_start_to_its_stop_and_leaves_no_thread(engine: RedisServer, redis: Redis) -> None:
+    scenes = Servers()
+    first, second = (Exchange(engine.url, server.name, server.fleet) for server in scenes.all)
+    for each in (first, second):
+        each.start()
+    try:
+        linked = scenes.link(0).tell(add={"successes": 3})
+        first.wake()
+        eventually(lambda: scenes.all[1].totals()["requests_total"] == 3, what="by themselves")
+        assert instance_of(scenes.all[1], linked)["calls"] == 3
+    finally:
+        for each in (first, second):
+            each.stop(5.0)
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("sharing")])
