@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp import ClientResponse
 from aiohttp.http import HttpProcessingError
 
+from breakers.client.bodies import tell_of_the_end
 from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import HttpConfig, parse_statuses
 from breakers.core.deadlines import Deadline, current_task, no_task, queue_for
@@ -142,6 +143,7 @@ def settle_with_body(
             settle_error(breaker, permit, error)
 
     connection.add_callback(settle)
+    tell_of_the_end(content, settle)
 
 
 def _end_of(content: aiohttp.StreamReader, timed_out: Callable[[], bool]) -> BaseException | None:

@@ -21,6 +21,7 @@ from breakers.client.attempts import (
     settle_with_body,
     struck,
 )
+from breakers.client.bodies import make_droppable
 from breakers.client.limits import bounded, time_is_up, total_of, what_remains
 from breakers.client.pauses import pause
 from breakers.client.retries import TRANSIENT, deserves_another, may_send_again, wait_before
@@ -85,6 +86,8 @@ async def fetch(
                 else:
                     late_too = partial(time_is_up, whole, started)
                     settle_with_body(breaker, permit_of(entry, began), response, http, late_too)
+                    if response.connection is not None and response.status != 101:
+                        make_droppable(response)
             elif response.status not in notable(http.failure_statuses, http.retry_statuses):
                 end = clock()
                 # one stretch without a call or a loop, see Gate

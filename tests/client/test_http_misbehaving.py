@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -223,22 +224,118 @@ async def test_a_chain_of_redirects_is_one_call_and_for_the_middleware_each_is_o
 
 
 @pytest.mark.filterwarnings("ignore:Unclosed connection:ResourceWarning")  # aiohttp's own word about it
-@pytest.mark.parametrize("way", ["http.post(stream=True)", "middleware"])
-async def test_a_response_that_is_forgotten_counts_when_aiohttp_lets_go_of_it(server: Server, way: str) -> None:
+async def test_of_a_session_with_the_middleware_a_forgotten_response_counts_when_aiohttp_lets_go_of_it(
+    server: Server,
+) -> None:
     """It holds an unfinished one itself, whoever has forgotten it, until the session closes."""
     server.script(hangs_mid_body)
     with fresh_registry():
-        async with session_of(way) as session:
-            http = HttpCircuitBreaker(breakers.get_circuit_breaker(NAME), ONCE)
-            asked = session.post(server.url) if way == "middleware" else http.post(session, server.url, stream=True)
-            await asked
-            del asked
+        async with session_of("middleware") as session:
+            await session.post(server.url)
             assert counted() == {}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             while not counted():  # the transport hears of its end a moment later
                 await asyncio.sleep(0)
                 gc.collect()
         assert counted() == {"successes": 1}
+
+
+async def nothing_of_it(response: aiohttp.ClientResponse) -> None:
+    assert response.status == 200
+
+
+async def a_part_of_it(response: aiohttp.ClientResponse) -> None:
+    assert await response.content.readexactly(10) == b"x" * 10
+
+
+async def a_part_of_it_in_a_loop(response: aiohttp.ClientResponse) -> None:
+    async for part in response.content.iter_any():
+        assert part
+        break
+
+
+@pytest.mark.parametrize("read", [nothing_of_it, a_part_of_it, a_part_of_it_in_a_loop])
+async def test_a_stream_that_is_dropped_counts_at_once_and_its_connection_is_free(
+    server: Server, session: aiohttp.ClientSession, read: Callable[[aiohttp.ClientResponse], Awaitable[None]]
+) -> None:
+    server.script(hangs_mid_body)
+    http = HttpCircuitBreaker(CircuitBreaker(PATIENT), ONCE)
+    response = await http.post(session, server.url, stream=True)
+    await read(response)
+    assert http.get_metrics()["requests_total"] == 0
+    gc.disable()  # by its references alone
+    try:
+        del response
+        assert http.get_metrics()["successes_total"] == 1
+    finally:
+        gc.enable()
+    await the_pool_is_whole(server, session)
+    assert http.get_metrics()["requests_total"] == 1
+
+
+async def by_lines(content: aiohttp.StreamReader) -> bytes:
+    return b"".join([line async for line in content])
+
+
+async def by_chunks(content: aiohttp.StreamReader) -> bytes:
+    return b"".join([chunk async for chunk, _ in content.iter_chunks()])
+
+
+async def by_sizes(content: aiohttp.StreamReader) -> bytes:
+    return b"".join([part async for part in content.iter_chunked(1000)])
+
+
+@pytest.mark.parametrize("read", [aiohttp.StreamReader.read, by_lines, by_chunks, by_sizes])
+async def test_who_keeps_the_reader_of_a_stream_keeps_the_response(
+    server: Server, session: aiohttp.ClientSession, read: Callable[[aiohttp.StreamReader], Awaitable[bytes]]
+) -> None:
+    """More than a reader takes in advance, so that the connection is still needed."""
+    body = b"x" * 99_999 + b"\n"
+    server.script(answers(body=body * 30))
+    http = HttpCircuitBreaker(CircuitBreaker(PATIENT), ONCE)
+    response = await http.post(session, server.url, stream=True)
+    assert isinstance(response, aiohttp.ClientResponse)
+    content = response.content
+    assert isinstance(content, aiohttp.StreamReader)
+    del response
+    gc.collect()
+    assert await read(content) == body * 30
+    assert (content.at_eof(), content.exception(), content.total_raw_bytes) == (True, None, len(body) * 30)
+    assert http.get_metrics()["successes_total"] == 1
+    await the_pool_is_whole(server, session)
+
+
+@pytest.mark.parametrize("way", ["http.post(stream=True)", "middleware"])
+@pytest.mark.parametrize("read", [aiohttp.StreamReader.read, by_lines, by_chunks, by_sizes])
+async def test_a_body_that_breaks_counts_at_once_whoever_holds_the_response_still(
+    server: Server, read: Callable[[aiohttp.StreamReader], Awaitable[bytes]], way: str
+) -> None:
+    server.script(resets_mid_body)
+    with fresh_registry():
+        async with session_of(way) as session:
+            http = HttpCircuitBreaker(breakers.get_circuit_breaker(NAME), ONCE)
+            asked = session.post(server.url) if way == "middleware" else http.post(session, server.url, stream=True)
+            response = await asked
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await read(response.content)
+            assert counted() == {"failures": 1}
+            response.close()
+            assert counted() == {"failures": 1}
+            await the_pool_is_whole(server, session)
+
+
+class Own(aiohttp.ClientResponse):
+    """A response class of the session's own."""
+
+
+async def test_a_stream_stays_of_the_sessions_own_class(server: Server) -> None:
+    http = HttpCircuitBreaker(CircuitBreaker(PATIENT), ONCE)
+    server.script(hangs_mid_body)
+    async with aiohttp.ClientSession(response_class=Own) as session:
+        response = await http.get(session, server.url, stream=True)
+        assert isinstance(response, Own)
+        del response
+        assert http.get_metrics()["successes_total"] == 1
 
 
 async def test_a_probe_whose_body_nobody_reads_does_not_hold_the_breaker_half_open(server: Server) -> None:
