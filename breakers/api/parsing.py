@@ -33,8 +33,16 @@ class JsonParser(BaseParser):
             raise BodyTooLarge
         try:
             return json.loads(raw.decode("utf-8"), object_pairs_hook=_unique) if raw.strip() else {}
-        except (ValueError, RecursionError) as problem:
-            raise ParseError(f"The body is not JSON: {str(problem)[:200]}") from None
+        except RecursionError:
+            raise ParseError("The body is nested too deeply.") from None
+        except ValueError as problem:
+            raise ParseError(_why(problem)) from None
+
+
+def _why(problem: ValueError) -> str:
+    if "integer string conversion" in str(problem):  # the interpreter's limit, in words that only Python's people know
+        return "A number in the body has too many digits."
+    return f"The body is not JSON: {str(problem)[:200]}"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from django.utils.dateparse import parse_datetime
 from rest_framework.test import APIClient
 
 from breakers import selectors
-from breakers.api import views
+from breakers.api import health
 from breakers.fleet import fleet
 
 pytestmark = pytest.mark.django_db
@@ -63,7 +63,7 @@ def no_database(monkeypatch):
         raise OperationalError("could not connect to server")
 
     monkeypatch.setattr(selectors, "current_revision", gone)
-    monkeypatch.setattr(views.connection, "cursor", gone)
+    monkeypatch.setattr(health.connection, "cursor", gone)
 
 
 def test_without_the_database_reading_is_unavailable(api, bank_api, no_database):
@@ -104,7 +104,7 @@ def test_health_says_that_the_channel_layer_is_gone_and_is_still_healthy(ground,
     async def gone():
         raise ConnectionError("no redis")
 
-    monkeypatch.setattr(views, "_ask_layer", gone)
+    monkeypatch.setattr(health, "_ask_layer", gone)
     answer = APIClient().get("/health")
     assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
     assert answer.json()["checks"]["channel_layer"] == "failed"

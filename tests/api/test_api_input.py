@@ -198,3 +198,18 @@ def test_a_field_that_stands_there_twice_is_refused(api, body):
     answer = api.generic("PATCH", CONFIG, body, content_type="application/json")
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "malformed")
     assert "twice" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("[" * 9000 + "]" * 9000, "The body is nested too deeply."),
+        ('{"a":' * 9000 + "1" + "}" * 9000, "The body is nested too deeply."),
+        ('{"failure_threshold": ' + "9" * 5000 + "}", "A number in the body has too many digits."),
+    ],
+)
+def test_what_no_reader_takes_is_told_in_words_of_the_body(api, body, sentence):
+    answer = api.generic("PATCH", CONFIG, body, content_type="application/json")
+    assert (answer.status_code, answer.json()["error"]) == (
+        400, {"code": "malformed", "message": sentence, "fields": {}},
+    )  # fmt: skip

@@ -115,3 +115,120 @@ breakers:
     config:
       failure_threshold: 5
 """
+FIELDS: Final[dict[str, Any]] = {**DEFAULTS, "name": "bank-api", **HttpConfig().as_dict()}
+METRICS: Final[dict[str, Any]] = {
+    "state": "open",
+    "override": None,
+    "requests_total": 91_204,
+    "successes_total": 88_911,
+    "failures_total": 1_207,
+    "rejected_total": 1_086,
+    "ignored_total": 0,
+    "late_total": 0,
+    "would_reject_total": 0,
+    "timeouts_total": 41,
+    "slow_total": 0,
+    "state_changes_total": 12,
+    "probes_total": 9,
+    "consecutive_failures": 5,
+    "window": {"calls": 0, "failures": 0, "slow": 0, "failure_rate": None, "slow_call_rate": None},
+    "last_failure_time": 1772366407.3,
+    "last_success_time": 1772366402.9,
+    "opened_at": 1772366407.3,
+    "retry_after": 41.8,
+    "latency": {"counts": {"35": 88_911, "41": 1_207}, "p50": 0.021, "p95": 0.19, "p99": 0.84},
+    "config": FIELDS,
+    "config_version": 3,
+}
+INSTANCE: Final[dict[str, Any]] = {
+    "instance": TRANSITION["instance"],
+    "service": "trading_service",
+    "host": "trading-7d9c",
+    "pid": 1,
+    "state": "open",
+    "silent": False,
+    "last_seen": "2026-03-01T12:00:24.902Z",
+    "since": SINCE,
+    "retry_at": "2026-03-01T12:01:07.318Z",
+    "revision": 57,
+    "applied": True,
+    "refused": None,
+    "config_version": 3,
+    "failure_rate": None,
+    "calls": 4_506,
+    "failures": 61,
+    "rejected": 112,
+    "override": None,
+    "override_origin": None,
+}
+BREAKER: Final[dict[str, Any]] = {
+    **ROW,
+    "description": "Payments to the bank; its owner is on call at night.",
+    "managed": True,
+    "config": FIELDS,
+    "metrics": METRICS,
+    "instance_rows": [INSTANCE],
+    "recent": [TRANSITION],
+}
+OVERRIDDEN: Final[dict[str, Any]] = {
+    "name": "bank-api",
+    "override": {
+        "override": "forced_open",
+        "reason": "INC-2291",
+        "by": "user:alice",
+        "expires_at": "2026-03-01T12:15:00Z",
+    },
+    "state": "open",
+    "version": 3,
+    "applied": {"on": 0, "of": 19},
+}
+RELEASED: Final[dict[str, Any]] = {**OVERRIDDEN, "override": None}
+CHANGE: Final[dict[str, Any]] = {
+    "id": 812,
+    "at": "2026-03-01T12:00:00Z",
+    "name": "bank-api",
+    "kind": "override_set",
+    "actor": "user:alice",
+    "reason": "INC-2291",
+    "before": None,
+    "after": OVERRIDDEN["override"],
+    "version": 3,
+    "revision": 57,
+    "command": None,
+    "instance": None,
+    "request_id": "79f865eb5832471ba368d3d4ad0628fa",
+}
+CHANGES: Final[dict[str, Any]] = {"count": 1, "next": None, "previous": None, "results": [CHANGE]}
+VERSION: Final[dict[str, Any]] = {
+    "version": 3,
+    "at": "2026-02-27T09:30:00Z",
+    "kind": "edited",
+    "actor": "user:alice",
+    "reason": "too nervous",
+    "group": "payments",
+    "config": FIELDS,
+}
+VERSIONS: Final[dict[str, Any]] = {"count": 1, "next": None, "previous": None, "results": [VERSION]}
+DASHBOARD: Final[dict[str, Any]] = {
+    "summary": {
+        "total": 1,
+        "open": 1,
+        "half_open": 0,
+        "closed": 0,
+        "forced_open": 0,
+        "forced_closed": 0,
+        "ready_to_probe": 0,
+        "without_live_instances": 0,
+        "instances": 20,
+        "silent": 1,
+        "requests": 91_204,
+        "successes": 88_911,
+        "failures": 1_207,
+        "rejected": 1_086,
+        "failure_rate": 0.0134,
+        "worst": "bank-api",
+        "last_change": SINCE,
+        "verdict": "1 of 1 breaker is open: bank-api",
+    },
+    "breakers": [ROW],
+}

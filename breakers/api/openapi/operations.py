@@ -62,7 +62,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("SchemaView", "GET"): Operation("schema", "This document", "server", ("application/vnd.oai.openapi+json",)),
     ("DashboardView", "GET"): Operation(
-        "dashboard", "The fleet in one answer", "reading", shapes.Dashboard,
+        "dashboard", "The fleet in one answer", "reading", shapes.Dashboard, example=examples.DASHBOARD,
         text="With `Accept: text/html` the dashboard page.",
     ),
     ("AlertsView", "GET"): Operation(
@@ -74,9 +74,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("BreakersView", "POST"): Operation(
         "breaker_create", "Create a breaker", "config", shapes.Breaker, status=201, takes=CreateInput,
-        sent=examples.CREATE, errors=(409,), text="Absent fields take their default.",
+        sent=examples.CREATE, example=examples.BREAKER, errors=(409,), text="Absent fields take their default.",
     ),
-    ("BreakerView", "GET"): Operation("breaker", "Everything about one", "reading", shapes.Breaker),
+    ("BreakerView", "GET"): Operation(
+        "breaker", "Everything about one", "reading", shapes.Breaker, example=examples.BREAKER
+    ),
     ("BreakerView", "DELETE"): Operation(
         "breaker_delete", "Delete its config", "config", None, status=204, precondition=True,
         text="Instances go back to the config they have in code. The history stays.",
@@ -85,7 +87,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "breaker_state", "Its state", "reading", shapes.BreakerState, example=examples.STATE
     ),
     ("BreakerMetricsView", "GET"): Operation(
-        "breaker_metrics", "Its metrics over the fleet", "reading", shapes.Metrics
+        "breaker_metrics", "Its metrics over the fleet", "reading", shapes.Metrics, example=examples.METRICS
     ),
     ("HistoryView", "GET"): Operation(
         "breaker_history", "Its transitions", "reading", shapes.Transitions, query=HistoryQuery,
@@ -93,6 +95,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("ChangesView", "GET"): Operation(
         "breaker_changes", "Its audit", "reading", shapes.Changes, query=ChangesQuery,
+        example=examples.CHANGES,
         text="Who, when, why, from, to; newest first. What was deleted keeps its audit.",
     ),
     ("HistoryExport", "GET"): Operation(
@@ -104,7 +107,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         exported=True,
     ),
     ("VersionsView", "GET"): Operation(
-        "breaker_versions", "Every config it had", "reading", shapes.Versions, query=PageQuery
+        "breaker_versions", "Every config it had", "reading", shapes.Versions, query=PageQuery,
+        example=examples.VERSIONS,
     ),
     ("ConfigView", "GET"): Operation(
         "breaker_config", "Its config", "reading", shapes.Config, example=examples.CONFIG
@@ -120,11 +124,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("RestoreView", "POST"): Operation(
         "breaker_restore", "An earlier version again", "config", shapes.Config, takes=RestoreInput,
-        sent={"version": 2, "reason": "INC-2291"}, precondition=True, text=f"It becomes a new version. {LOST_RACE}",
+        sent={"version": 2, "reason": "INC-2291"}, example=examples.CONFIG, precondition=True,
+        text=f"It becomes a new version. {LOST_RACE}",
     ),
     ("CopyView", "POST"): Operation(
         "breaker_copy", "Copy its config to another", "config", shapes.Config, takes=CopyInput,
-        sent={"to": "bank-api-eu"}, precondition=True,
+        sent={"to": "bank-api-eu"}, example=examples.CONFIG, precondition=True,
         text="The other one is made where there is none. `If-Match` is of this one, `to_version` of the other.",
     ),
     ("ConfigsView", "GET"): Operation(
@@ -138,11 +143,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("OverrideView", "PUT"): Operation(
         "override_set", "Force it open or closed", "operating", shapes.Overridden, takes=OverrideInput,
-        sent=examples.OVERRIDE, errors=(409,), precondition=True,
+        sent=examples.OVERRIDE, example=examples.OVERRIDDEN, errors=(409,), precondition=True,
         text="409 where most of the breakers of its group would then reject calls: say `confirm` to mean it.",
     ),
     ("OverrideView", "DELETE"): Operation(
-        "override_release", "Release it", "operating", shapes.Overridden, precondition=True,
+        "override_release", "Release it", "operating", shapes.Overridden, example=examples.RELEASED, precondition=True,
         text="Lifting `forced_open` is a reset. Without an override nothing is written.",
     ),
     ("ResetView", "POST"): Operation(
