@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 
 import httpx
 
@@ -81,22 +82,57 @@ def acquire_again(breaker: CircuitBreaker) -> Permit | None:
         return None
 
 
+class Waits(dict[str, float | None]):
+    """The limits of httpx's single waits, by what it waits for; httpx asks :meth:`get` before each.
+
+    Until :meth:`lift` none is longer than what is left of ``most`` seconds, but that for a connection of the pool.
+    """
+
+    def __init__(
+        self, given: Mapping[str, float | None], most: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(given)
+        self._clock = clock
+        self._end = clock() + most
+
+    def get(self, wait: str, default: float | None = None) -> float | None:  # type: ignore[override]  # of these keys
+        given = super().get(wait, default)
+        if wait not in _BOUNDED or self._end == inf:
+            return given
+        left = max(self._end - self._clock(), _LEAST)
+        return left if given is None else min(left, given)
+
+    @property
+    def is_over(self) -> bool:
+        return self._clock() >= self._end
+
+    def lift(self) -> None:
+        """The body's waits are the caller's again."""
+        self._end = inf
+
+
+_BOUNDED = frozenset({"connect", "write", "read"})
+_LEAST = 0.001
+"""A wait of 0 s would be no wait to a socket, and its error not a timeout."""
+
+
 @contextmanager
-def bounded(request: httpx.Request, most: float | None) -> Iterator[None]:
-    """Inside, no single wait of ``request`` but that for a connection of the pool is longer than ``most`` seconds."""
+def bounded(request: httpx.Request, most: float | None) -> Iterator[Waits | None]:
+    """Inside, what httpx waits for ``request`` is at most ``most`` seconds, each wait by what the ones before left."""
     if most is None:
-        yield
+        yield None
         return
-    given = request.extensions.get("timeout", {})
-    # one mapping, changed in place: httpx looks into it before each wait, and the body's are the caller's again
-    limits = request.extensions["timeout"] = dict(given)
-    for wait in ("connect", "write", "read"):
-        limits[wait] = most if given.get(wait) is None else min(most, given[wait])
+    waits = request.extensions["timeout"] = Waits(request.extensions.get("timeout", {}), most)
     try:
-        yield
+        yield waits
     finally:
-        limits.clear()
-        limits.update(given)
+        waits.lift()
+
+
+def settle_late(breaker: CircuitBreaker, permit: Permit) -> None:
+    """Headers that came after the limit, byte by byte: as of ``breaker.call()`` a timeout, and the caller has them."""
+    error = HttpxCircuitBreakerTimeout(f"no answer within {breaker.config.timeout:g} s")
+    breaker.settle(permit, Outcome.FAILURE, error=error, timed_out=True)
 
 
 def settle_error(breaker: CircuitBreaker, permit: Permit, error: BaseException) -> None:

@@ -31,6 +31,7 @@ from breakers.client.httpx_attempts import (
     may_follow,
     settle_error,
     settle_failed,
+    settle_late,
     wait_before,
 )
 from breakers.client.pauses import pause, pause_sync
@@ -51,8 +52,9 @@ class CircuitBreakerTransport(httpx.BaseTransport):
 
     ``name`` names one breaker of the registry, or is a function that names it by the request; without it each host and
     port has its own: the registry keeps at most ``max_breakers``, each until ``idle_after`` seconds after its last use.
-    A plain function cannot be stopped from outside, so the breaker's ``timeout`` bounds each wait of httpx by itself up
-    to the headers: to connect, to write, to read. Who sends a byte now and then can take longer. Raises what httpx
+    A plain function cannot be stopped from outside, so the breaker's ``timeout`` bounds what httpx waits for up to the
+    headers: to connect, to write and to read have it together. Who sends its headers byte by byte can take longer, as
+    httpx reads them all with the limit of the first; that counts as a timeout when they are here. Raises what httpx
     raises, and :class:`HttpxCircuitBreakerOpenError`.
     """
 
@@ -93,15 +95,18 @@ class CircuitBreakerTransport(httpx.BaseTransport):
 
     def _attempt(self, breaker: CircuitBreaker, permit: Permit, http: HttpConfig, request: httpx.Request) -> Ended:
         try:
-            with bounded(request, breaker.config.timeout):
+            with bounded(request, breaker.config.timeout) as waits:
                 response = self._transport.handle_request(request)
+                late = waits is not None and waits.is_over
         except BaseException as error:
             settle_error(breaker, permit, error)
             if isinstance(error, TRANSIENT):
                 return error
             raise
         response.request = request
-        if not settle_failed(breaker, permit, http, response):
+        if late:
+            settle_late(breaker, permit)
+        elif not settle_failed(breaker, permit, http, response):
             assert isinstance(response.stream, httpx.SyncByteStream)  # noqa: S101  # as httpx's own client does
             response.stream = Body(response.stream, breaker, permit)
         return response

@@ -13,12 +13,14 @@ from aiohttp import web
 
 import breakers
 from breakers import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerOpenError, CircuitBreakerState, HttpConfig
+from breakers.client.httpx_attempts import Waits
 from breakers.client.httpx_transport import (
     AsyncCircuitBreakerTransport,
     CircuitBreakerTransport,
     HttpxCircuitBreakerOpenError,
     HttpxCircuitBreakerTimeout,
 )
+from breakers.testing import FakeClock
 from tests.misbehaving import (
     Server,
     Step,
@@ -229,7 +231,7 @@ async def test_the_breakers_own_limit_covers_the_headers(server: Server) -> None
     assert made.counted() == (0, 1, 0, 0)
 
 
-async def test_in_plain_functions_it_bounds_each_of_httpxs_waits_up_to_the_headers(server: Server) -> None:
+async def test_in_plain_functions_it_bounds_what_httpx_waits_for_up_to_the_headers(server: Server) -> None:
     made = Guarded("sync", NO_RETRIES, CircuitBreakerConfig(timeout=0.1))
     server.script(hangs)
     with pytest.raises(httpx.ReadTimeout):
@@ -248,6 +250,41 @@ async def test_in_plain_functions_it_bounds_each_of_httpxs_waits_up_to_the_heade
     server.script(pauses_mid_body)
     assert (await made.ask("GET", server.url, limit=None)).content == b"ab"
     assert made.counted() == (1, 1, 0, 0)
+
+
+def test_each_wait_of_an_attempt_has_what_the_ones_before_left() -> None:
+    clock = FakeClock()
+    waits = Waits({"connect": None, "read": 4.0, "write": 20.0, "pool": None}, 10.0, clock)
+    assert [waits.get(wait) for wait in ("connect", "read", "write", "pool")] == [10.0, 4.0, 10.0, None]
+    clock.advance(8.0)
+    assert [waits.get(wait) for wait in ("connect", "read", "write", "pool")] == [2.0, 2.0, 2.0, None]
+    assert not waits.is_over
+    clock.advance(2.0)
+    assert waits.is_over
+    assert 0 < (waits.get("read") or 0) < 0.1
+    waits.lift()
+    assert [waits.get(wait) for wait in ("connect", "read", "write", "pool")] == [None, 4.0, 20.0, None]
+
+
+async def test_in_plain_functions_headers_that_trickle_past_the_limit_are_a_timeout_when_they_are_here(
+    server: Server,
+) -> None:
+    made = Guarded("sync", NO_RETRIES, CircuitBreakerConfig(timeout=0.5))
+
+    async def trickles_headers(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Slow: ")
+        for _ in range(16):  # 0.8 s, of which no wait is long
+            await asyncio.sleep(0.05)
+            request.transport.write(b"x")
+        request.transport.write(b"\r\n\r\nfine")
+        request.transport.close()
+        return web.Response()
+
+    server.script(trickles_headers)
+    assert (await made.ask("GET", server.url, limit=None)).content == b"fine"
+    assert made.counted() == (0, 1, 0, 0)
+    assert made.breaker.get_metrics()["timeouts_total"] == 1
 
 
 async def test_in_plain_functions_a_shorter_limit_of_the_callers_stays(server: Server) -> None:
