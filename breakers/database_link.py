@@ -24,6 +24,7 @@ from django.db import connection
 from django.utils import timezone
 
 from breakers import selectors, services
+from breakers.client.cache import DesiredCache
 from breakers.client.carrier import FLUSH, LinkStatus
 from breakers.client.link import connect_otherwise
 from breakers.core.sync import Sync
@@ -54,8 +55,8 @@ def connect_database(service: str | None = None) -> DatabaseLink:
 class DatabaseLink:
     """Made by :func:`breakers.connect_database`. Thread-safe. Survives ``fork``: see :meth:`begin_anew`."""
 
-    def __init__(self, sync: Sync) -> None:
-        self.sync = sync
+    def __init__(self, sync: Sync, cache: DesiredCache | None = None) -> None:
+        self.sync, self._cache = sync, cache
         self._closing = threading.Event()
         self._begin()
         _links.add(self)
@@ -155,6 +156,8 @@ class DatabaseLink:
                 if not conversation.look():
                     break
                 conversation.say(whole=True)
+            if self._cache is not None:
+                self._cache.write(self.sync.rows())
             self._news(time.monotonic() + POLL, conversation)
 
     def _greet(self) -> _Conversation:

@@ -125,11 +125,11 @@ def fork(name: str, failures: int) -> int:
     return child
 
 
-def multiprocess(name: str, failures: int) -> int | None:
+def multiprocess(name: str, failures: int, how: str = "fork") -> int | None:
     """Exit code of a child of ``multiprocessing`` that makes ``failures`` failing calls and ends."""
-    child = multiprocessing.get_context("fork").Process(target=call, args=(name, failures))
+    child = multiprocessing.get_context(how).Process(target=call, args=(name, failures))
     child.start()
-    child.join(20)
+    child.join(60)
     return child.exitcode
 
 

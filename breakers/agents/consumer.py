@@ -172,6 +172,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
         if link is not None:
             hub.leave(link)
             fleet.disconnect(link.id)
+            writer.persist()  # whoever was killed cannot tell it again
         if not self._closed and getattr(self._protocol, "localCloseCode", None) == OVERSIZED.code:
             sent_away(OVERSIZED, self._who)  # by autobahn, which tells nobody
 

@@ -59,10 +59,11 @@ def connect(service: str | None = None, url: str | None = None, token: str | Non
     return _open(service, url, token)
 
 
-def connect_otherwise(place: str, service: str | None, make: Callable[[Sync], L]) -> L:
+def connect_otherwise(place: str, service: str | None, make: Callable[[Sync, DesiredCache | None], L]) -> L:
     """Links this process to ``place`` by what ``make`` gives, in the place of an implicit link."""
     _leave_implicit()
-    return _keep(place, make(_sync(service_name(service), place)))
+    sync = _sync(service_name(service), place)
+    return _keep(place, make(sync, _remembered(sync)))
 
 
 def _leave_implicit() -> None:
@@ -99,10 +100,15 @@ def _open(service: str | None, url: str | None, token: str | None) -> Link:
     url = url or os.environ.get("CIRCUIT_BREAKER_SERVICE_URL") or DEFAULT_URL
     token = token or os.environ.get("CIRCUIT_BREAKER_SERVICE_TOKEN")
     sync = _sync(service_name(service), url)
+    return _keep(url, Link(sync, url=url, token=token, cache=_remembered(sync)))
+
+
+def _remembered(sync: Sync) -> DesiredCache | None:
+    """The cache, if this program has one; ``sync`` begins with what it holds."""
     cache = DesiredCache.configured()
     if cache is not None:
         sync.seed(cache.read())
-    return _keep(url, Link(sync, url=url, token=token, cache=cache))
+    return cache
 
 
 def _keep(place: str, link: L) -> L:

@@ -14,7 +14,7 @@ from breakers.agents import consumer, runtime
 from breakers.agents.consumer import AgentConsumer
 from breakers.agents.hub import hub
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
-from breakers.core.wire import Desired, Hello, Welcome, decode_from_server, encode
+from breakers.core.wire import Desired, FromAgent, Hello, Welcome, decode_from_server, encode
 from breakers.fleet import fleet
 
 HELLO = Hello("7b0c6f2e-4a68-4a8f-9f0e-7d7b9d1c2a55", "trading", "here", 1, "test", 1.0, 1.0)
@@ -31,8 +31,8 @@ class Socket:
         self._served = asyncio.create_task(AgentConsumer()(scope, self._heard.get, self._said.put))
         self._heard.put_nowait({"type": "websocket.connect"})
 
-    def say(self, hello: Hello) -> None:
-        self._heard.put_nowait({"type": "websocket.receive", "text": encode(hello)})
+    def say(self, message: FromAgent) -> None:
+        self._heard.put_nowait({"type": "websocket.receive", "text": encode(message)})
 
     async def hear_until(self, kind: type[Any]) -> Any:
         async with asyncio.timeout(60):
@@ -54,6 +54,20 @@ async def test_a_socket_that_closes_is_forgotten(key: Any) -> None:
     assert (len(hub), fleet.picture().agents) == (1, 1)
     await socket.close()
     assert (len(hub), fleet.picture().agents) == (0, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_what_it_told_is_written_down_when_it_leaves_without_a_word(
+    key: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(consumer.writer, "persist", lambda: asked.append("persist"))
+    socket = Socket(await sync_to_async(key)("agent"))
+    socket.say(HELLO)
+    await socket.hear_until(Desired)
+    assert asked == []
+    await socket.close()
+    assert asked == ["persist"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -42,7 +42,7 @@ def rows(database: ServerProcess, query: str, *values: object) -> list[Any]:
 
 
 def told(database: ServerProcess, name: str) -> list[int]:
-    found = rows(database, "SELECT sequence FROM breakers_statechange WHERE breaker = ? ORDER BY sequence", name)
+    found = rows(database, "SELECT sequence FROM breakers_statechange WHERE breaker = ? ORDER BY id", name)
     return [sequence for (sequence,) in found]
 
 
@@ -125,6 +125,32 @@ def test_while_the_database_is_away_calls_go_on_and_nothing_is_lost(
     (tmp_path / "elsewhere").rename(store)
     _nothing_lost(database, service, "away", 600)
     assert (tmp_path / "service.log").read_text().count("Not linked to the database") == 1
+
+
+def test_a_process_starts_with_what_it_remembers_while_the_database_is_away(
+    database: ServerProcess, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    environment = {"CIRCUIT_BREAKER_CACHE_FILE": str(cache)}
+    with ServiceProcess(database, environment=environment, by_database=True) as service:
+        service.linked().ask("breaker", name="cached")
+        eventually(lambda: rows(database, "SELECT 1 FROM breakers_breakerconfig WHERE name = 'cached'"))
+        database.python(
+            "from breakers import services\n"
+            "from breakers.core.config import CircuitBreakerConfig, HttpConfig\n"
+            "services.breaker_edit(name='cached', config=CircuitBreakerConfig(name='cached', failure_threshold=2), "
+            "http=HttpConfig(), reason='', by=services.Actor('system'))"
+        )
+        eventually(lambda: cache.exists() and '"failure_threshold": 2' in cache.read_text())
+    store = database.database.parent
+    store.rename(tmp_path / "elsewhere")
+    try:
+        with ServiceProcess(database, environment=environment, by_database=True) as service:
+            service.ask("breaker", name="cached")
+            assert service.ask("config", name="cached")["failure_threshold"] == 2
+            assert not service.ask("status")["connected"]
+    finally:
+        (tmp_path / "elsewhere").rename(store)
 
 
 def test_a_process_that_is_killed_takes_only_its_last_moment_with_it(

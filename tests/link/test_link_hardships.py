@@ -25,17 +25,17 @@ Start = Callable[..., ServiceProcess]
 
 
 def told(server: ServerProcess, name: str) -> list[tuple[str, int]]:
-    """(instance, sequence) of every transition of the breaker, straight from the database."""
+    """(instance, sequence) of every transition of the breaker in the order in which the database got them."""
     with closing(sqlite3.connect(server.database, timeout=10)) as database:
-        rows = database.execute("SELECT instance, sequence FROM breakers_statechange WHERE breaker = ?", (name,))
-        return rows.fetchall()
+        query = "SELECT instance, sequence FROM breakers_statechange WHERE breaker = ? ORDER BY id"
+        return database.execute(query, (name,)).fetchall()
 
 
 def recorded(server: ServerProcess, name: str, number: int, within: float = 60.0) -> list[int]:
-    """The sequences of one instance, once there are ``number``."""
+    """The sequences of one instance as they came, once there are ``number``."""
     rows = eventually(lambda: len(rows := told(server, name)) >= number and rows, within=within)
     assert len({instance for instance, _ in rows}) == 1
-    return sorted(sequence for _, sequence in rows)
+    return [sequence for _, sequence in rows]
 
 
 @pytest.mark.timeout(120)
@@ -74,6 +74,26 @@ def test_a_service_that_is_killed_takes_only_its_last_moment_with_it(
     assert sequences == list(range(1, len(sequences) + 1))
     own_server.start()
     assert sorted(sequence for _, sequence in told(own_server, "killed")) == sequences
+
+
+def test_what_a_service_had_reported_outlives_it_and_then_the_server(
+    own_server: ServerProcess, start_service: Start
+) -> None:
+    service = start_service(own_server)
+    service.ask("breaker", name="outlived", failure_threshold=0)
+    service.ask("call", name="outlived", times=7)
+    eventually(lambda: _failures(own_server, "outlived") == 7)
+    service.kill()
+    eventually(lambda: '"failures": 7' in _observed(own_server))
+    own_server.kill()
+    own_server.start()
+    assert _failures(own_server, "outlived") == 7
+
+
+def _observed(server: ServerProcess) -> str:
+    """What the database holds of all instances."""
+    with closing(sqlite3.connect(server.database, timeout=10)) as database:
+        return "".join(observed for (observed,) in database.execute("SELECT observed FROM breakers_instance"))
 
 
 class FlakyProxy(Proxy):
@@ -131,7 +151,7 @@ def test_a_connection_that_breaks_again_and_again_neither_loses_nor_doubles_anyt
 
 
 def _failures(server: ServerProcess, name: str) -> Any:
-    return server.request("GET", f"/circuit-breakers/{name}/metrics")[1]["failures_total"]
+    return server.request("GET", f"/circuit-breakers/{name}/metrics")[1].get("failures_total")
 
 
 def test_a_database_that_was_put_back_is_believed_and_edits_arrive_again(
@@ -163,6 +183,18 @@ def test_a_child_of_multiprocessing_says_goodbye_and_what_it_counted(
     assert service.ask("multiprocess", name="multiprocessed", failures=5) == 0
     eventually(lambda: _failures(shared_server, "multiprocessed") == 7)
     assert shared_server.request("GET", "/circuit-breakers/multiprocessed")[1]["instances"]["total"] == 1
+
+
+def test_a_child_that_multiprocessing_starts_afresh_links_itself_and_says_what_it_counted(
+    shared_server: ServerProcess,
+) -> None:
+    with ServiceProcess(environment=environment(shared_server, "spawning_service")) as service:
+        service.ask("breaker", name="spawned", failure_threshold=0)
+        service.ask("call", name="spawned", times=2)
+        eventually(lambda: _failures(shared_server, "spawned") == 2)
+        assert service.ask("multiprocess", name="spawned", failures=4, how="spawn") == 0
+        eventually(lambda: _failures(shared_server, "spawned") == 6)
+        assert shared_server.request("GET", "/circuit-breakers/spawned")[1]["instances"]["total"] == 1
 
 
 def test_a_process_that_slept_learns_what_it_missed(shared_server: ServerProcess, start_service: Start) -> None:
