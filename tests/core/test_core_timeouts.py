@@ -192,6 +192,9 @@ async def test_a_function_that_swallows_its_cancellation_answers_late_and_counts
     async with breaker:
         assert await stubborn() == "answer"
     assert totals(breaker) == (0, 2, 0, 2)
+    breaker.force_closed()  # the way with the lock, as probes take it
+    assert await breaker.call(stubborn) == "answer"
+    assert totals(breaker) == (0, 3, 0, 3)
     assert asyncio.current_task().cancelling() == 0
 
 
