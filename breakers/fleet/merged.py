@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -154,10 +154,14 @@ class MergedFleet(Fleet):
         with self._lock:
             self._ledger.patience = timedelta(seconds=seconds)
 
-    def became(self, *, before: datetime, most: int) -> dict[str, States]:
-        """Some of the breakers of which an instance moved before that moment, each once, with the states of all."""
+    def became(self, *, before: datetime, most: int, but: Collection[str] = ()) -> dict[str, States]:
+        """Some of the breakers of which an instance moved before that moment, each once, with the states of all.
+
+        Those of ``but`` wait for another question.
+        """
         with self._lock:
-            due = [name for name, at in self._ledger.restated.items() if at <= before][:most]
+            moved = self._ledger.restated.items()
+            due = [name for name, at in moved if at <= before and name not in but][:most]
             for name in due:
                 del self._ledger.restated[name]
             views = [self._ledger.view(name) for name in due]

@@ -41,6 +41,8 @@ WRITTEN: Final = timedelta(seconds=2)
 """After which a transition stands in the database, whoever was told of it."""
 AT_ONCE: Final = 20
 """Breakers that are dated in one beat, with a query each."""
+IN_VAIN: Final = 5.0
+"""Seconds until the history is asked again since when, where it did not say: in a storm it goes on for too long."""
 SAME_TIME: Final = 3.0
 """Clocks that differ by fewer seconds are taken for equal."""
 AGAIN: Final = 1.0
@@ -62,6 +64,8 @@ class Exchange:
         self._heads: dict[str, Head] = {}
         self._refreshed = self._counted = float("-inf")
         self._leaving, self._urgent = False, True
+        self._in_vain: dict[str, float] = {}
+        """Breakers of which the history did not say since when, and until when it is not asked again."""
         self._loops = (
             Loop("sharing", self.exchange, period=BEAT, rest=REST),
             Loop("sharing-history", self.read, period=BEAT, rest=REST),
@@ -204,9 +208,12 @@ class Exchange:
 
     def _date(self) -> None:
         """Since when breakers are what they are: each server hears of the others' instances in another order."""
-        became = self._fleet.became(before=self._fleet.now() - WRITTEN, most=AT_ONCE)
-        since = {name: selectors.fleet_since(name, states) or self._told(name) for name, states in became.items()}
-        self._fleet.correct_since(became, since)
+        now = self._clock()
+        self._in_vain = {name: until for name, until in self._in_vain.items() if until > now}
+        became = self._fleet.became(before=self._fleet.now() - WRITTEN, most=AT_ONCE, but=self._in_vain)
+        since = {name: selectors.fleet_since(name, states) for name, states in became.items()}
+        self._in_vain |= {name: now + IN_VAIN for name, moment in since.items() if moment is None}
+        self._fleet.correct_since(became, {name: moment or self._told(name) for name, moment in since.items()})
 
     def _told(self, name: str) -> datetime | None:
         """Where the history goes on for too long: the earliest that a server knows which sees the same state."""

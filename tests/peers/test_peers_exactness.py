@@ -86,6 +86,19 @@ def test_a_number_that_was_committed_later_than_those_above_it_is_found(
     assert early.pk > late.pk
 
 
+def test_a_number_that_is_under_way_while_a_server_begins_is_found(
+    fleet: MergedFleet, told: list[dict[str, Any]]
+) -> None:
+    _, late, _ = record(3)
+    StateChange.objects.filter(pk=late.pk).delete()  # its transaction is still under way
+    history = History(fleet)
+    history.look()
+    late.save(force_insert=True)
+    history.look()
+    history.look()
+    assert len(told) == 1
+
+
 def test_a_number_that_never_comes_is_not_looked_for_for_ever(fleet: MergedFleet) -> None:
     clock = Clock()
     history = History(fleet, clock)

@@ -13,10 +13,13 @@ import pytest
 from redis import Redis
 
 from breakers.access import buckets
+from breakers.core.states import CircuitBreakerState
+from breakers.core.wire import TransitionReport
+from breakers.fleet import iso
 from breakers.models import Instance, InstanceIdentity
-from breakers.services import instances_persist
+from breakers.services import instances_persist, transitions_record
 from breakers.sharing import exchange as exchanging
-from breakers.sharing.exchange import COUNTS, REFRESH, REFRESH_DEGRADED, SAME_TIME, Exchange
+from breakers.sharing.exchange import COUNTS, REFRESH, REFRESH_DEGRADED, SAME_TIME, WRITTEN, Exchange
 from breakers.sharing.loops import Loop
 from breakers.sharing.shelf import LIFETIME, Head, channel
 from tests.fleet.servers import Server, Servers, instance_of
@@ -321,6 +324,34 @@ def test_where_the_history_goes_on_too_far_the_earliest_that_sees_the_same_is_be
     house.second._heads = {"y": Head(1, 1, at, dated={"bank-api": ("open", at + 20.0)})}
     assert house.second._told("bank-api") is None, "nobody knows it for longer"
     assert house.second._told("unknown") is None
+
+
+@pytest.mark.django_db
+def test_a_history_that_does_not_say_since_when_is_asked_again_in_a_while_and_not_at_each_beat(
+    house: House, ground: None, django_assert_num_queries: Any
+) -> None:
+    linked = house.link(1).tell()
+    scene = other(house)
+
+    def date() -> None:
+        linked.send()
+        house.clock.now += WRITTEN.total_seconds()
+        house.scenes.now += WRITTEN
+        house.second._date()
+
+    linked.move("open")
+    date()
+    opened = scene.now - timedelta(seconds=50)
+    report = TransitionReport(
+        1, "bank-api", CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN, "reset", "", opened.timestamp()
+    )
+    transitions_record(batch=[(linked.identity, report)])
+    scene.fleet._ledger.restated["bank-api"] = scene.now  # as when another instance moves in the storm
+    with django_assert_num_queries(0):
+        date()
+        date()
+    date()
+    assert scene.row()["since"] == iso(opened), "and what moved meanwhile is not forgotten"
 
 
 @pytest.mark.django_db
