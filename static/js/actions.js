@@ -7,136 +7,136 @@ const PATIENCE = 60000; // a reset lives this long
 const ASKS_BACK = [400, 409];
 
 async function send(url, fields) {
-  const body = new FormData(byId("act"));
-  for (const [name, value] of Object.entries(fields)) body.set(name, value);
-  try {
-    const answer = await fetch(url, { method: "POST", headers: { Accept: "application/json" }, body });
-    const said = answer.headers.get("Content-Type")?.includes("json") ? await answer.json() : {};
-    return { ok: answer.ok, status: answer.status, message: `The server refused (${answer.status}).`, ...said };
-  } catch {
-    return { ok: false, message: "The server gave no answer. Nothing is known to have happened." };
-  }
+	const body = new FormData(byId("act"));
+	for (const [name, value] of Object.entries(fields)) body.set(name, value);
+	try {
+		const answer = await fetch(url, { method: "POST", headers: { Accept: "application/json" }, body });
+		const said = answer.headers.get("Content-Type")?.includes("json") ? await answer.json() : {};
+		return { ok: answer.ok, status: answer.status, message: `The server refused (${answer.status}).`, ...said };
+	} catch {
+		return { ok: false, message: "The server gave no answer. Nothing is known to have happened." };
+	}
 }
 
 function pending(button, on) {
-  button.ariaBusy = button.ariaDisabled = on ? "true" : null; // not disabled: the focus stays
-  button.toggleAttribute("data-pending", on);
+	button.ariaBusy = button.ariaDisabled = on ? "true" : null; // not disabled: the focus stays
+	button.toggleAttribute("data-pending", on);
 }
 
 /** A dialog that is open until its answer is one, not another question: the answer, or null where it was dismissed. */
 function ask(dialog, url, fields, words = {}) {
-  const form = part(dialog, "form");
-  const go = part(form, "[data-part=go]");
-  const confirm = part(form, "[data-part=confirm]");
-  const problem = part(form, "[data-part=problem]");
-  form.reset();
-  for (const [name, text] of Object.entries({ problem: "", ...words })) say(part(form, `[data-part=${name}]`), text);
-  confirm?.toggleAttribute("hidden", true);
-  dialog.showModal();
-  return new Promise((done) => {
-    const ended = new AbortController();
-    on(form, "submit", async (event) => {
-      if (event.submitter?.value === "cancel") return;
-      event.preventDefault();
-      if (go.ariaDisabled) return;
-      pending(go, true);
-      const answer = await send(url, { ...Object.fromEntries(new FormData(form)), ...fields });
-      pending(go, false);
-      say(problem, answer.message);
-      confirm?.toggleAttribute("hidden", !answer.confirm);
-      if (ASKS_BACK.includes(answer.status)) return;
-      done(answer);
-      dialog.close();
-    }, { signal: ended.signal });
-    on(dialog, "close", () => (ended.abort(), done(null)), { once: true });
-  });
+	const form = part(dialog, "form");
+	const go = part(form, "[data-part=go]");
+	const confirm = part(form, "[data-part=confirm]");
+	const problem = part(form, "[data-part=problem]");
+	form.reset();
+	for (const [name, text] of Object.entries({ problem: "", ...words })) say(part(form, `[data-part=${name}]`), text);
+	confirm?.toggleAttribute("hidden", true);
+	dialog.showModal();
+	return new Promise((done) => {
+		const ended = new AbortController();
+		on(form, "submit", async (event) => {
+			if (event.submitter?.value === "cancel") return;
+			event.preventDefault();
+			if (go.ariaDisabled) return;
+			pending(go, true);
+			const answer = await send(url, { ...Object.fromEntries(new FormData(form)), ...fields });
+			pending(go, false);
+			say(problem, answer.message);
+			confirm?.toggleAttribute("hidden", !answer.confirm);
+			if (ASKS_BACK.includes(answer.status)) return;
+			done(answer);
+			dialog.close();
+		}, { signal: ended.signal });
+		on(dialog, "close", () => (ended.abort(), done(null)), { once: true });
+	});
 }
 
 /** `rowOf(name)` is the row as last heard, or null. */
 export function actions(rowOf) {
-  const orders = new Map(); // by command: a reset's id, or a breaker and when its override ends
+	const orders = new Map(); // by command: a reset's id, or a breaker and when its override ends
 
-  function show(command) {
-    const { text, line, button, overdue, progress } = orders.get(command);
-    const { targeted, confirmed, silent } = progress;
-    const missing = targeted - confirmed;
-    const settled = !missing || overdue || missing === silent;
-    const rest = missing && settled ? `, ${count(missing)} no answer` : "";
-    const so = targeted ? `${count(confirmed)} of ${count(targeted)} confirmed${rest}` : "no instance is linked";
-    toast(`${text}: ${so}`, settled ? (missing ? "warning" : "success") : "info", line);
-    if (settled && button) pending(button, false);
-  }
+	function show(command) {
+		const { text, line, button, overdue, progress } = orders.get(command);
+		const { targeted, confirmed, silent } = progress;
+		const missing = targeted - confirmed;
+		const settled = !missing || overdue || missing === silent;
+		const rest = missing && settled ? `, ${count(missing)} no answer` : "";
+		const so = targeted ? `${count(confirmed)} of ${count(targeted)} confirmed${rest}` : "no instance is linked";
+		toast(`${text}: ${so}`, settled ? (missing ? "warning" : "success") : "info", line);
+		if (settled && button) pending(button, false);
+	}
 
-  function follow(answer, text, button, line) {
-    const { command, name } = answer;
-    orders.set(command, { progress: answer, ...orders.get(command), text, button, line });
-    show(command);
-    compare([rowOf(name)]);
-    setTimeout(() => {
-      const order = orders.get(command);
-      if (order?.line !== line) return; // another one by now
-      order.overdue = true;
-      if (order.progress.confirmed < order.progress.targeted) show(command);
-      orders.delete(command);
-    }, PATIENCE);
-  }
+	function follow(answer, text, button, line) {
+		const { command, name } = answer;
+		orders.set(command, { progress: answer, ...orders.get(command), text, button, line });
+		show(command);
+		compare([rowOf(name)]);
+		setTimeout(() => {
+			const order = orders.get(command);
+			if (order?.line !== line) return; // another one by now
+			order.overdue = true;
+			if (order.progress.confirmed < order.progress.targeted) show(command);
+			orders.delete(command);
+		}, PATIENCE);
+	}
 
-  function heard(command, progress) {
-    const order = orders.get(command);
-    orders.set(command, { ...order, progress });
-    if (order?.line) show(command);
-    else setTimeout(() => orders.get(command)?.line || orders.delete(command), PATIENCE); // it may be somebody else's
-  }
+	function heard(command, progress) {
+		const order = orders.get(command);
+		orders.set(command, { ...order, progress });
+		if (order?.line) show(command);
+		else setTimeout(() => orders.get(command)?.line || orders.delete(command), PATIENCE); // it may be somebody else's
+	}
 
-  function compare(rows) {
-    for (const row of orders.size ? rows : []) {
-      const command = row && `${row.name} ${row.override?.expires_at ?? ""}`;
-      if (orders.has(command)) heard(command, { targeted: row.applied.of, confirmed: row.applied.on, silent: 0 });
-    }
-  }
+	function compare(rows) {
+		for (const row of orders.size ? rows : []) {
+			const command = row && `${row.name} ${row.override?.expires_at ?? ""}`;
+			if (orders.has(command)) heard(command, { targeted: row.applied.of, confirmed: row.applied.on, silent: 0 });
+		}
+	}
 
-  async function act(button, text, asking) {
-    const answer = await asking;
-    pending(button, answer?.ok ?? false);
-    if (!answer) return;
-    const line = toast(answer.message, answer.ok ? "info" : "error");
-    if (answer.ok) follow(answer, text || answer.message.replace(/\.$/, ""), button, line);
-  }
+	async function act(button, text, asking) {
+		const answer = await asking;
+		pending(button, answer?.ok ?? false);
+		if (!answer) return;
+		const line = toast(answer.message, answer.ok ? "info" : "error");
+		if (answer.ok) follow(answer, text || answer.message.replace(/\.$/, ""), button, line);
+	}
 
-  on(document, "click", (event) => {
-    const button = event.target.closest("button.act:enabled, [data-dialog]");
-    if (!button) return;
-    event.preventDefault();
-    if (button.ariaDisabled) return;
-    const target = button.value || byId("breaker").dataset.target;
-    const [name, , instance] = target.split(" ");
-    const { dialog } = button.dataset;
-    const reset = `Reset ${name}`;
-    if (dialog) act(button, null, ask(byId(dialog), button.href, { target }));
-    else if (instance || button.formAction.endsWith("/release")) {
-      pending(button, true);
-      act(button, instance && reset, send(button.formAction, { target }));
-    } else act(button, reset, ask(byId("reset-dialog"), button.formAction, { target }, { name, ...facts(rowOf(name)) }));
-  });
+	on(document, "click", (event) => {
+		const button = event.target.closest("button.act:enabled, [data-dialog]");
+		if (!button) return;
+		event.preventDefault();
+		if (button.ariaDisabled) return;
+		const target = button.value || byId("breaker").dataset.target;
+		const [name, , instance] = target.split(" ");
+		const { dialog } = button.dataset;
+		const reset = `Reset ${name}`;
+		if (dialog) act(button, null, ask(byId(dialog), button.href, { target }));
+		else if (instance || button.formAction.endsWith("/release")) {
+			pending(button, true);
+			act(button, instance && reset, send(button.formAction, { target }));
+		} else act(button, reset, ask(byId("reset-dialog"), button.formAction, { target }, { name, ...facts(rowOf(name)) }));
+	});
 
-  return {
-    event: (message) => message.kind === "reset_progress" && heard(message.command, message),
-    rows: compare,
-    async resetAll(link, rows) {
-      const open = rows.filter((row) => ["open", "ready"].includes(kindOf(row))).length;
-      const told = `${count(open)} of them ${open === 1 ? "is" : "are"} open now. Overrides stay.`;
-      const words = { count: plural(rows.length, "breaker"), typed: String(rows.length), facts: told };
-      const answer = await ask(byId("all-dialog"), link.href, Object.fromEntries(new URLSearchParams(location.search)), words);
-      if (answer) toast(answer.message, answer.ok ? "success" : "error");
-    },
-  };
+	return {
+		event: (message) => message.kind === "reset_progress" && heard(message.command, message),
+		rows: compare,
+		async resetAll(link, rows) {
+			const open = rows.filter((row) => ["open", "ready"].includes(kindOf(row))).length;
+			const told = `${count(open)} of them ${open === 1 ? "is" : "are"} open now. Overrides stay.`;
+			const words = { count: plural(rows.length, "breaker"), typed: String(rows.length), facts: told };
+			const answer = await ask(byId("all-dialog"), link.href, Object.fromEntries(new URLSearchParams(location.search)), words);
+			if (answer) toast(answer.message, answer.ok ? "success" : "error");
+		},
+	};
 }
 
 function facts(row) {
-  if (!row) return { count: "all instances", facts: "" };
-  const [some, all] = affected(row);
-  const state = `${WORDS[kindOf(row)]} on ${count(some)} of ${plural(all, "instance")}.`;
-  const bound = row.limit === null ? "" : `, limit ${limit(row.limit)}`;
-  const rate = row.failure_rate === null ? "Too few calls for a failure rate." : `Failure rate now ${percent(row.failure_rate)}${bound}.`;
-  return { count: plural(row.instances.total - row.instances.silent, "instance"), facts: `${state} ${rate}` };
+	if (!row) return { count: "all instances", facts: "" };
+	const [some, all] = affected(row);
+	const state = `${WORDS[kindOf(row)]} on ${count(some)} of ${plural(all, "instance")}.`;
+	const bound = row.limit === null ? "" : `, limit ${limit(row.limit)}`;
+	const rate = row.failure_rate === null ? "Too few calls for a failure rate." : `Failure rate now ${percent(row.failure_rate)}${bound}.`;
+	return { count: plural(row.instances.total - row.instances.silent, "instance"), facts: `${state} ${rate}` };
 }

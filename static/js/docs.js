@@ -3,12 +3,12 @@
 const place = document.getElementById("document");
 
 SwaggerUIBundle({
-  url: place.dataset.schema,
-  domNode: place,
-  deepLinking: true,
-  displayRequestDuration: true,
-  requestInterceptor: (request) => {
-    if (request.method !== "GET") request.headers["X-CSRFToken"] = place.dataset.token;
-    return request;
-  },
+	url: place.dataset.schema,
+	domNode: place,
+	deepLinking: true,
+	displayRequestDuration: true,
+	requestInterceptor: (request) => {
+		if (request.method !== "GET") request.headers["X-CSRFToken"] = place.dataset.token;
+		return request;
+	},
 });

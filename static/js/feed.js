@@ -10,132 +10,132 @@ const SIGNED_OUT = 4401;
 const now = () => Date.now();
 
 export class Feed {
-  /** `on`: snapshot, update, event get their message; moved: the state may have changed. */
-  constructor(path, on) {
-    this.url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
-    this.on = on;
-    this.synced = false;
-    this.signedOut = false;
-    this.polled = 0;
-    this.attempts = 0;
-    this.nextTry = 0;
-    this.offset = Infinity; // our clock minus the server's
-    this.serverTime = 0;
-    this.lostAt = now();
-    addEventListener("online", () => this.reconnect());
-    addEventListener("offline", () => this.on.moved());
-  }
+	/** `on`: snapshot, update, event get their message; moved: the state may have changed. */
+	constructor(path, on) {
+		this.url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
+		this.on = on;
+		this.synced = false;
+		this.signedOut = false;
+		this.polled = 0;
+		this.attempts = 0;
+		this.nextTry = 0;
+		this.offset = Infinity; // our clock minus the server's
+		this.serverTime = 0;
+		this.lostAt = now();
+		addEventListener("online", () => this.reconnect());
+		addEventListener("offline", () => this.on.moved());
+	}
 
-  /** Seconds between what is shown and now. */
-  get behind() {
-    return this.serverTime ? Math.max(0, (now() - this.offset - this.serverTime) / 1000) : 0;
-  }
+	/** Seconds between what is shown and now. */
+	get behind() {
+		return this.serverTime ? Math.max(0, (now() - this.offset - this.serverTime) / 1000) : 0;
+	}
 
-  /** No socket gets through: the page asks instead. */
-  get cutOff() {
-    return !this.synced && now() - this.lostAt > 1000 * POLL_AFTER;
-  }
+	/** No socket gets through: the page asks instead. */
+	get cutOff() {
+		return !this.synced && now() - this.lostAt > 1000 * POLL_AFTER;
+	}
 
-  get wait() {
-    return Math.max(0, Math.ceil((this.nextTry - now()) / 1000));
-  }
+	get wait() {
+		return Math.max(0, Math.ceil((this.nextTry - now()) / 1000));
+	}
 
-  /** Now by the server's clock. */
-  get time() {
-    return now() - (Number.isFinite(this.offset) ? this.offset : 0);
-  }
+	/** Now by the server's clock. */
+	get time() {
+		return now() - (Number.isFinite(this.offset) ? this.offset : 0);
+	}
 
-  get state() {
-    if (this.signedOut) return "signed_out";
-    if (this.synced) return this.behind > STALE ? "stale" : this.behind > LAGGING + HEARTBEAT ? "lagging" : "live";
-    if (!navigator.onLine) return "offline";
-    if (this.polled && now() - this.polled < 3000 * POLL_EVERY) return "polling";
-    return this.serverTime || this.attempts ? "reconnecting" : "connecting";
-  }
+	get state() {
+		if (this.signedOut) return "signed_out";
+		if (this.synced) return this.behind > STALE ? "stale" : this.behind > LAGGING + HEARTBEAT ? "lagging" : "live";
+		if (!navigator.onLine) return "offline";
+		if (this.polled && now() - this.polled < 3000 * POLL_EVERY) return "polling";
+		return this.serverTime || this.attempts ? "reconnecting" : "connecting";
+	}
 
-  /** What is shown may be taken for what is. */
-  get sure() {
-    return ["connecting", "live", "lagging", "polling"].includes(this.state);
-  }
+	/** What is shown may be taken for what is. */
+	get sure() {
+		return ["connecting", "live", "lagging", "polling"].includes(this.state);
+	}
 
-  open() {
-    clearTimeout(this.timer);
-    let opened = false;
-    const socket = new WebSocket(this.url);
-    this.socket = socket;
-    socket.onopen = () => (opened = true);
-    socket.onmessage = (message) => this.socket === socket && this.take(JSON.parse(message.data));
-    socket.onclose = (close) => {
-      if (this.socket !== socket) return;
-      if (this.synced) this.lostAt = now();
-      this.synced = false;
-      this.signedOut = close.code === SIGNED_OUT;
-      if (!opened) this.ask();
-      if (!this.signedOut) this.retry();
-      this.on.moved();
-    };
-  }
+	open() {
+		clearTimeout(this.timer);
+		let opened = false;
+		const socket = new WebSocket(this.url);
+		this.socket = socket;
+		socket.onopen = () => (opened = true);
+		socket.onmessage = (message) => this.socket === socket && this.take(JSON.parse(message.data));
+		socket.onclose = (close) => {
+			if (this.socket !== socket) return;
+			if (this.synced) this.lostAt = now();
+			this.synced = false;
+			this.signedOut = close.code === SIGNED_OUT;
+			if (!opened) this.ask();
+			if (!this.signedOut) this.retry();
+			this.on.moved();
+		};
+	}
 
-  retry() {
-    const ceiling = Math.min(15000, 1000 * 2 ** this.attempts++);
-    const wait = 500 + Math.random() * (ceiling - 500);
-    this.nextTry = now() + wait;
-    this.timer = setTimeout(() => this.open(), wait);
-  }
+	retry() {
+		const ceiling = Math.min(15000, 1000 * 2 ** this.attempts++);
+		const wait = 500 + Math.random() * (ceiling - 500);
+		this.nextTry = now() + wait;
+		this.timer = setTimeout(() => this.open(), wait);
+	}
 
-  reconnect() {
-    if (this.synced && this.state === "live") return;
-    const old = this.socket;
-    this.socket = null;
-    old?.close();
-    this.lostAt = this.synced ? now() : this.lostAt;
-    this.synced = this.signedOut = false;
-    this.open();
-    this.on.moved();
-  }
+	reconnect() {
+		if (this.synced && this.state === "live") return;
+		const old = this.socket;
+		this.socket = null;
+		old?.close();
+		this.lostAt = this.synced ? now() : this.lostAt;
+		this.synced = this.signedOut = false;
+		this.open();
+		this.on.moved();
+	}
 
-  take(message) {
-    if (message.server_time) {
-      this.without = message.without;
-      this.serverTime = Date.parse(message.server_time);
-      this.offset = Math.min(this.offset, now() - this.serverTime);
-    }
-    if (message.type === "snapshot") {
-      this.synced = true;
-      this.polled = this.attempts = 0;
-      this.on.snapshot?.(message);
-      this.on.moved();
-    } else if (this.synced && message.type === "update") {
-      this.on.update?.(message);
-    } else if (message.type === "event") {
-      this.on.event?.(message);
-    }
-  }
+	take(message) {
+		if (message.server_time) {
+			this.without = message.without;
+			this.serverTime = Date.parse(message.server_time);
+			this.offset = Math.min(this.offset, now() - this.serverTime);
+		}
+		if (message.type === "snapshot") {
+			this.synced = true;
+			this.polled = this.attempts = 0;
+			this.on.snapshot?.(message);
+			this.on.moved();
+		} else if (this.synced && message.type === "update") {
+			this.on.update?.(message);
+		} else if (message.type === "event") {
+			this.on.event?.(message);
+		}
+	}
 
-  tick() {
-    if (this.synced && this.behind > GIVE_UP) this.reconnect();
-    const due = now() - (this.asked ?? 0) >= 1000 * POLL_EVERY;
-    if (this.cutOff && !this.signedOut && due) this.ask();
-    this.on.moved();
-  }
+	tick() {
+		if (this.synced && this.behind > GIVE_UP) this.reconnect();
+		const due = now() - (this.asked ?? 0) >= 1000 * POLL_EVERY;
+		if (this.cutOff && !this.signedOut && due) this.ask();
+		this.on.moved();
+	}
 
-  /** Over HTTP: are we still welcome; and what is there to show. */
-  async ask() {
-    if (!navigator.onLine) return;
-    this.asked = now();
-    try {
-      const answer = await fetch("/dashboard", { headers: { Accept: "application/json" }, cache: "no-store" });
-      this.signedOut = answer.status === 401 || answer.status === 403;
-      if (this.signedOut) clearTimeout(this.timer);
-      if (!answer.ok || !this.cutOff) return;
-      const { breakers, summary } = await answer.json();
-      this.polled = now();
-      this.serverTime = this.polled - (Number.isFinite(this.offset) ? this.offset : 0);
-      this.on.snapshot?.({ rows: breakers, summary });
-    } catch {
-      // the state says so
-    } finally {
-      this.on.moved();
-    }
-  }
+	/** Over HTTP: are we still welcome; and what is there to show. */
+	async ask() {
+		if (!navigator.onLine) return;
+		this.asked = now();
+		try {
+			const answer = await fetch("/dashboard", { headers: { Accept: "application/json" }, cache: "no-store" });
+			this.signedOut = answer.status === 401 || answer.status === 403;
+			if (this.signedOut) clearTimeout(this.timer);
+			if (!answer.ok || !this.cutOff) return;
+			const { breakers, summary } = await answer.json();
+			this.polled = now();
+			this.serverTime = this.polled - (Number.isFinite(this.offset) ? this.offset : 0);
+			this.on.snapshot?.({ rows: breakers, summary });
+		} catch {
+			// the state says so
+		} finally {
+			this.on.moved();
+		}
+	}
 }

@@ -6,25 +6,25 @@ export const elapsed = (since, now) => (since ? Math.max(0, (now - Date.parse(si
 export const age = (since, now) => (since && now === null ? `since ${hour(since)}` : duration(elapsed(since, now)));
 
 export function duration(seconds) {
-  if (seconds === null) return "–";
-  const s = Math.floor(seconds);
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} m ${s % 60} s`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} m`;
-  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+	if (seconds === null) return "–";
+	const s = Math.floor(seconds);
+	if (s < 60) return `${s} s`;
+	if (s < 3600) return `${Math.floor(s / 60)} m ${s % 60} s`;
+	if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} m`;
+	return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 }
 
 export function roughly(seconds) {
-  const s = Math.floor(seconds);
-  for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
-    if (s >= size) return `${Math.floor(s / size)} ${unit}`;
-  }
-  return `${s} s`;
+	const s = Math.floor(seconds);
+	for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
+		if (s >= size) return `${Math.floor(s / size)} ${unit}`;
+	}
+	return `${s} s`;
 }
 
 export function tenths(value) {
-  const units = Math.floor(value * 10 + 0.5);
-  return `${Math.floor(units / 10)}.${units % 10}`;
+	const units = Math.floor(value * 10 + 0.5);
+	return `${Math.floor(units / 10)}.${units % 10}`;
 }
 
 export const percent = (share) => `${tenths(share * 100)}%`;
@@ -32,8 +32,8 @@ export const limit = (share) => percent(share).replace(".0%", "%");
 export const count = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ",");
 
 export function speed(perSecond) {
-  if (perSecond <= 0) return "0";
-  return perSecond < 10 ? tenths(perSecond) : count(Math.floor(perSecond + 0.5));
+	if (perSecond <= 0) return "0";
+	return perSecond < 10 ? tenths(perSecond) : count(Math.floor(perSecond + 0.5));
 }
 
 export const clock = (at) => new Date(at).toISOString().slice(11, 19);
