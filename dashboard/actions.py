@@ -163,7 +163,7 @@ def _confirm_all(request: HttpRequest) -> HttpResponse:
 @operation("reset_breaker")
 def _reset_all(request: HttpRequest) -> Answer:
     fleet.synchronise()
-    names = _names(Filter.of(request.POST))
+    names = _names(Filter.of(request.GET or request.POST))
     if request.POST.get("count", "").replace(",", "").strip() != str(len(names)):
         return 409, f"Nothing was reset: {plural(len(names), 'breaker')} would be. Type that number to confirm.", {}
     records = services.breakers_reset_all(names=names, reason=_reason(request), by=actor_of(request))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +13,9 @@ from breakers.fleet import Row
 from . import shapes, words
 from .filters import groups_of
 from .verdict import WORDS, Kind, affected, kind_of, needs_attention, worst_first
+
+CHUNK = 20
+"""Rows of a part of a list; ``static/js/rows.js`` has the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,11 @@ def cells(row: Row, now: datetime) -> Cells:
         age=words.duration(words.elapsed(row["since"], now)),
         action=action(row),
     )
+
+
+def chunks(rows: Sequence[Cells]) -> list[Sequence[Cells]]:
+    """A list in parts: the browser lays out those that are near, and of what needs attention shows the first."""
+    return [rows[place : place + CHUNK] for place in range(0, len(rows), CHUNK)]
 
 
 def _rate(row: Row) -> str:

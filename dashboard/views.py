@@ -25,7 +25,7 @@ from breakers.problems import AlreadyExists
 from . import changes, detail, forcing, shapes
 from .alarms import folded
 from .away import is_away, told
-from .cells import BLANK, cells
+from .cells import BLANK, CHUNK, cells, chunks
 from .filters import Filter
 from .lanes import swimlane
 from .page import readable, show
@@ -69,9 +69,10 @@ def overview(request: HttpRequest) -> HttpResponse:
         chips=wanted.chips(every),
         filter=wanted,
         total=f"{len(every):,}",
-        attention=trouble,
+        attention=chunks(trouble),
+        more=f"and {len(trouble) - CHUNK:,} more" if len(trouble) > CHUNK else "",
         attention_note=f"{plural(len(trouble), 'breaker')}, worst first",
-        rest=rest,
+        rest=chunks(rest),
         rest_note=plural(len(rest), "breaker"),
         onboarding=not every,
         origin=request.build_absolute_uri("/").rstrip("/"),

@@ -1,7 +1,8 @@
 // What a click asks for. What became of it is what the server and the instances say.
 import { byId, on, part, say, toast } from "./page.js";
-import { affected, kindOf, WORDS } from "./verdict.js";
-import { count, limit, percent, plural } from "./words.js";
+import { texts } from "./rows.js";
+import { affected, kindOf } from "./verdict.js";
+import { count, plural } from "./words.js";
 
 const PATIENCE = 60000; // a reset lives this long
 const ASKS_BACK = [400, 409];
@@ -26,11 +27,10 @@ function pending(button, on) {
 /** A dialog that is open until its answer is one, not another question: the answer, or null where it was dismissed. */
 function ask(dialog, url, fields, words = {}) {
 	const form = part(dialog, "form");
-	const go = part(form, "[data-part=go]");
-	const confirm = part(form, "[data-part=confirm]");
-	const problem = part(form, "[data-part=problem]");
+	const spot = (name) => part(form, `[data-part=${name}]`);
+	const [go, confirm, problem] = ["go", "confirm", "problem"].map(spot);
 	form.reset();
-	for (const [name, text] of Object.entries({ problem: "", ...words })) say(part(form, `[data-part=${name}]`), text);
+	for (const [name, text] of Object.entries({ problem: "", ...words })) say(spot(name), text);
 	confirm?.toggleAttribute("hidden", true);
 	dialog.showModal();
 	return new Promise((done) => {
@@ -52,8 +52,8 @@ function ask(dialog, url, fields, words = {}) {
 	});
 }
 
-/** `rowOf(name)` is the row as last heard, or null. */
-export function actions(rowOf) {
+/** `rowOf(name)` is the row as last heard, or null; `words()` what the dialog of many says. */
+export function actions(rowOf, words) {
 	const orders = new Map(); // by command: a reset's id, or a breaker and when its override ends
 
 	function show(command) {
@@ -97,10 +97,10 @@ export function actions(rowOf) {
 
 	async function act(button, text, asking) {
 		const answer = await asking;
-		pending(button, answer?.ok ?? false);
+		pending(button, Boolean(answer?.command));
 		if (!answer) return;
-		const line = toast(answer.message, answer.ok ? "info" : "error");
-		if (answer.ok) follow(answer, text || answer.message.replace(/\.$/, ""), button, line);
+		const line = toast(answer.message, answer.ok ? "success" : "error");
+		if (answer.command) follow(answer, text || answer.message.replace(/\.$/, ""), button, line);
 	}
 
 	on(document, "click", (event) => {
@@ -108,11 +108,11 @@ export function actions(rowOf) {
 		if (!button) return;
 		event.preventDefault();
 		if (button.ariaDisabled) return;
-		const target = button.value || byId("breaker").dataset.target;
+		const target = button.value || (byId("breaker")?.dataset.target ?? "");
 		const [name, , instance] = target.split(" ");
 		const { dialog } = button.dataset;
 		const reset = `Reset ${name}`;
-		if (dialog) act(button, null, ask(byId(dialog), button.href, { target }));
+		if (dialog) act(button, null, ask(byId(dialog), button.href, { target }, words?.()));
 		else if (instance || button.formAction.endsWith("/release")) {
 			pending(button, true);
 			act(button, instance && reset, send(button.formAction, { target }));
@@ -122,21 +122,13 @@ export function actions(rowOf) {
 	return {
 		event: (message) => message.kind === "reset_progress" && heard(message.command, message),
 		rows: compare,
-		async resetAll(link, rows) {
-			const open = rows.filter((row) => ["open", "ready"].includes(kindOf(row))).length;
-			const told = `${count(open)} of them ${open === 1 ? "is" : "are"} open now. Overrides stay.`;
-			const words = { count: plural(rows.length, "breaker"), typed: String(rows.length), facts: told };
-			const answer = await ask(byId("all-dialog"), link.href, Object.fromEntries(new URLSearchParams(location.search)), words);
-			if (answer) toast(answer.message, answer.ok ? "success" : "error");
-		},
 	};
 }
 
 function facts(row) {
 	if (!row) return { count: "all instances", facts: "" };
-	const [some, all] = affected(row);
-	const state = `${WORDS[kindOf(row)]} on ${count(some)} of ${plural(all, "instance")}.`;
-	const bound = row.limit === null ? "" : `, limit ${limit(row.limit)}`;
-	const rate = row.failure_rate === null ? "Too few calls for a failure rate." : `Failure rate now ${percent(row.failure_rate)}${bound}.`;
-	return { count: plural(row.instances.total - row.instances.silent, "instance"), facts: `${state} ${rate}` };
+	const { word, some, rate, limit_text: limit } = texts(row);
+	const state = `${word} on ${some} of ${plural(affected(row)[1], "instance")}.`;
+	const now = row.failure_rate === null ? "Too few calls for a failure rate" : `Failure rate now ${rate}${limit && `, ${limit}`}`;
+	return { count: plural(row.instances.total - row.instances.silent, "instance"), facts: `${state} ${now}.` };
 }

@@ -1,7 +1,7 @@
 // One breaker: its facts as they are heard; the server writes the rest.
 import { actions } from "./actions.js";
 import { live } from "./live.js";
-import { byId, icon, part, say, start } from "./page.js";
+import { all, byId, icon, part, say, start } from "./page.js";
 import { aim, texts } from "./rows.js";
 import { kindOf } from "./verdict.js";
 import { duration } from "./words.js";
@@ -9,19 +9,39 @@ import { duration } from "./words.js";
 const place = byId("breaker");
 const { name } = place.dataset;
 let row = null;
+let gone = false;
 const act = actions(() => row);
 const regions = live();
 
-function paint({ rows }) {
+/** Somebody deleted it: what was can be read, not acted on. */
+function end() {
+	if (gone) return;
+	gone = true;
+	row = null;
+	place.dataset.state = "no_data";
+	icon(part(place, ".badge"), "no_data");
+	say(byId("said"), "Deleted");
+	byId("gone").append(byId("gone-words").content);
+	for (const button of all(".btn", place)) {
+		button.role = "button";
+		button.ariaDisabled = "true";
+		button.title = `${name} was deleted`;
+		button.removeAttribute("href");
+	}
+}
+
+function paint({ type, rows, removed }) {
 	const found = rows.find((one) => one.name === name);
+	if (!found && (type !== "update" || removed.includes(name))) end();
 	if (!found) return;
+	if (gone) location.reload(); // somebody made it anew
 	row = found;
 	const kind = kindOf(row);
 	const words = texts(row);
 	place.dataset.state = kind;
 	place.dataset.target = `${name} ${row.version}`;
 	byId("age").dataset.age = row.since ?? "";
-	for (const cell of place.querySelectorAll("[data-cell]")) say(cell, words[cell.dataset.cell]);
+	for (const cell of all("[data-cell]", place)) say(cell, words[cell.dataset.cell]);
 	icon(part(place, ".badge"), kind);
 	aim(part(place, ".page-head .act"), row);
 	act.rows(rows);
@@ -35,15 +55,15 @@ function probe(now) {
 start({
 	snapshot(message) {
 		paint(message);
-		regions.soon();
+		if (!gone) regions.soon();
 	},
 	update: paint,
 	event(message) {
 		act.event(message);
-		if (message.name === name) regions.soon();
+		if (message.name === name && !gone) regions.soon();
 	},
 	tick(feed) {
-		regions.tick(feed);
+		if (!gone) regions.tick(feed);
 		if (row) say(byId("probe"), probe(feed.time));
 	},
 });

@@ -1,8 +1,7 @@
-// The connection, honestly: one socket, a snapshot after every doubt, a word for each way to be out of touch.
+// The connection, honestly: one socket, a snapshot after every doubt, a word for each way to lose it.
 
 const STALE = 15;
-const LAGGING = 2;
-const HEARTBEAT = 1; // the server's
+const LAGGING = 2; // the server's heart beats each second
 const GIVE_UP = 40; // a silent socket is replaced
 const POLL_AFTER = 60;
 const POLL_EVERY = 10;
@@ -12,15 +11,10 @@ const now = () => Date.now();
 export class Feed {
 	/** `on`: snapshot, update, event get their message; moved: the state may have changed. */
 	constructor(path, on) {
-		this.url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
+		this.url = new URL(path, location).href.replace("http", "ws");
 		this.on = on;
-		this.synced = false;
-		this.signedOut = false;
-		this.polled = 0;
-		this.attempts = 0;
-		this.nextTry = 0;
-		this.offset = Infinity; // our clock minus the server's
-		this.serverTime = 0;
+		this.synced = this.signedOut = false;
+		this.polled = this.attempts = this.nextTry = this.serverTime = this.asked = 0;
 		this.lostAt = now();
 		addEventListener("online", () => this.reconnect());
 		addEventListener("offline", () => this.on.moved());
@@ -28,7 +22,7 @@ export class Feed {
 
 	/** Seconds between what is shown and now. */
 	get behind() {
-		return this.serverTime ? Math.max(0, (now() - this.offset - this.serverTime) / 1000) : 0;
+		return this.serverTime ? Math.max(0, (this.time - this.serverTime) / 1000) : 0;
 	}
 
 	/** No socket gets through: the page asks instead. */
@@ -42,12 +36,12 @@ export class Feed {
 
 	/** Now by the server's clock. */
 	get time() {
-		return now() - (Number.isFinite(this.offset) ? this.offset : 0);
+		return now() - (this.offset ?? 0); // our clock minus the server's
 	}
 
 	get state() {
 		if (this.signedOut) return "signed_out";
-		if (this.synced) return this.behind > STALE ? "stale" : this.behind > LAGGING + HEARTBEAT ? "lagging" : "live";
+		if (this.synced) return this.behind > STALE ? "stale" : this.behind > LAGGING ? "lagging" : "live";
 		if (!navigator.onLine) return "offline";
 		if (this.polled && now() - this.polled < 3000 * POLL_EVERY) return "polling";
 		return this.serverTime || this.attempts ? "reconnecting" : "connecting";
@@ -98,7 +92,7 @@ export class Feed {
 		if (message.server_time) {
 			this.without = message.without;
 			this.serverTime = Date.parse(message.server_time);
-			this.offset = Math.min(this.offset, now() - this.serverTime);
+			this.offset = Math.min(this.offset ?? Infinity, now() - this.serverTime);
 		}
 		if (message.type === "snapshot") {
 			this.synced = true;
@@ -107,6 +101,7 @@ export class Feed {
 			this.on.moved();
 		} else if (this.synced && message.type === "update") {
 			this.on.update?.(message);
+			if (document.hidden) this.on.moved(); // its clock may sleep
 		} else if (message.type === "event") {
 			this.on.event?.(message);
 		}
@@ -114,12 +109,12 @@ export class Feed {
 
 	tick() {
 		if (this.synced && this.behind > GIVE_UP) this.reconnect();
-		const due = now() - (this.asked ?? 0) >= 1000 * POLL_EVERY;
+		const due = now() - this.asked >= 1000 * POLL_EVERY;
 		if (this.cutOff && !this.signedOut && due) this.ask();
 		this.on.moved();
 	}
 
-	/** Over HTTP: are we still welcome; and what is there to show. */
+	/** Over HTTP: are we still welcome, and what is there. */
 	async ask() {
 		if (!navigator.onLine) return;
 		this.asked = now();
@@ -130,7 +125,7 @@ export class Feed {
 			if (!answer.ok || !this.cutOff) return;
 			const { breakers, summary } = await answer.json();
 			this.polled = now();
-			this.serverTime = this.polled - (Number.isFinite(this.offset) ? this.offset : 0);
+			this.serverTime = this.time;
 			this.on.snapshot?.({ rows: breakers, summary });
 		} catch {
 			// the state says so

@@ -1,12 +1,12 @@
 // Regions that the server writes: asked for again as things happen, and put in place node by node.
-import { head, put } from "./page.js";
+import { all, byId, head, part, put, watched } from "./page.js";
 
 const WAIT = 700; // after news, more may follow; longer than the server keeps an answer
 
-/** Keeps [data-live="address"] (empty: this page) current: `soon` after news, `tick` each second, every data-every seconds. */
+/** Keeps [data-live="address"] (empty: this page) current: `soon` after news, and every data-every seconds. */
 export function live() {
-	const regions = [...document.querySelectorAll("[data-live]")].map((node) => node.id);
-	const { live: address, every } = document.querySelector("[data-every]")?.dataset ?? {};
+	const regions = all("[data-live]").map((node) => node.id);
+	const { live: address, every } = part(document, "[data-every]")?.dataset ?? {};
 	let asked = Date.now();
 	let due = Infinity;
 	let link = null;
@@ -19,8 +19,8 @@ export function live() {
 			if (!answer.ok || answer.redirected) return;
 			const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
 			for (const id of regions) {
-				const [old, told] = [document.getElementById(id), fresh.getElementById(id)];
-				if (old && told) morph(old, told, old.matches(":hover, :has(:focus-visible)"));
+				const [old, told] = [byId(id), fresh.getElementById(id)];
+				if (old && told) morph(old, told, watched(old));
 			}
 			const icon = fresh.getElementById("favicon");
 			if (icon) head(fresh.title, icon.dataset.level);

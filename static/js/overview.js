@@ -1,32 +1,35 @@
-// The overview: rows as they are heard, painted once a frame at most (a hidden tab: once a second).
+// The overview: rows as they are heard, painted once a frame at most, hidden once a second.
 import { actions } from "./actions.js";
 import { live } from "./live.js";
-import { announce, byId, free, head, icon, on, part, put, say, start } from "./page.js";
+import { all, announce, byId, free, head, icon, on, part, put, say, start } from "./page.js";
 import { Lists } from "./rows.js";
 import { chipOf, kindOf, matches, tally, verdict, worstFirst } from "./verdict.js";
-import { count, pageOf } from "./words.js";
+import { count, pageOf, plural } from "./words.js";
 
 const rows = new Map();
 const changed = new Set();
 const filter = { state: "", group: "", search: "", ...Object.fromEntries(new URLSearchParams(location.search)) };
 const lists = new Lists();
-const act = actions((name) => rows.get(name) ?? null);
+const act = actions((name) => rows.get(name) ?? null, resetAll);
 const regions = live();
 let due = false;
+let painted = 0;
 let silent = 0;
 let sorted = [];
+let shown = null; // by name, in order; null: something changed
 
 const feed = start({
 	snapshot(message) {
 		rows.clear();
 		take(message);
+		shown = null;
 		paint();
 		regions.soon();
 	},
 	update(message) {
 		take(message);
 		for (const name of message.removed) rows.delete(name);
-		if (message.rows.length || message.removed.length) soon();
+		if (!shown) soon();
 	},
 	event(message) {
 		act.event(message);
@@ -45,10 +48,12 @@ function take(message) {
 		rows.set(row.name, row);
 		changed.add(row.name);
 	}
+	if (message.rows.length || message.removed?.length) shown = null;
 	act.rows(message.rows);
 }
 
 function soon() {
+	if (document.hidden && Date.now() - painted >= 1000) return paint(); // not by a timer: there they sleep for a minute
 	if (due) return;
 	due = true;
 	if (document.hidden) setTimeout(paint, 1000);
@@ -60,53 +65,61 @@ const isShown = (row) => inPlace(row) && (!filter.state || chipOf(kindOf(row)) =
 
 function paint() {
 	due = false;
-	sorted = worstFirst(rows.values());
-	lists.paint(sorted.filter(isShown), changed, feed.time);
-	changed.clear();
-	judge();
-	chips();
+	painted = Date.now();
+	if (!shown) {
+		sorted = worstFirst(rows.values());
+		shown = new Map(sorted.filter(isShown).map((row) => [row.name, row]));
+		judge();
+		chips();
+	}
+	if (lists.paint(shown, changed, feed.time)) soon();
 }
 
 function judge() {
-	const said = verdict(sorted, silent, feed.time);
-	byId("verdict").dataset.state = said.level;
-	icon(byId("verdict"), said.level);
-	if (byId("verdict-title").textContent !== said.title) announce(said.title);
-	say(byId("verdict-title"), said.title);
-	byId("verdict-worst").hidden = !said.worst;
-	const worst = part(byId("verdict-worst"), "a");
-	say(worst, said.worst);
-	put(worst, "href", pageOf(said.worst));
-	say(byId("verdict-detail"), said.detail);
-	head(`${said.open ? `(${said.open} open) ` : ""}Overview · Breakers`, said.level);
+	const { level, title, worst, detail, open } = verdict(sorted, silent, feed.time);
+	put(byId("verdict"), "data-state", level);
+	icon(byId("verdict"), level);
+	if (byId("verdict-title").textContent !== title) announce(title);
+	say(byId("verdict-title"), title);
+	byId("verdict-worst").toggleAttribute("hidden", !worst);
+	const link = part(byId("verdict-worst"), "a");
+	say(link, worst);
+	put(link, "href", pageOf(worst));
+	say(byId("verdict-detail"), detail);
+	head(`${open ? `(${open} open) ` : ""}Overview · Breakers`, level);
 	byId("onboarding")?.toggleAttribute("hidden", rows.size > 0);
-	byId("fleet").hidden = rows.size === 0;
+	byId("fleet").toggleAttribute("hidden", !rows.size);
 }
 
 function chips() {
 	const counts = tally([...rows.values()].filter(inPlace));
 	counts.all = Object.values(counts).reduce((a, b) => a + b);
-	for (const chip of document.querySelectorAll(".chip")) say(part(chip, "b"), count(counts[chip.dataset.chip]));
+	for (const chip of all(".chip")) say(part(chip, "b"), count(counts[chip.dataset.chip]));
 	say(byId("all-link"), `All ${count(rows.size)} breakers`);
+}
+
+/** What the dialog says that resets what is shown. */
+function resetAll() {
+	const now = [...rows.values()].filter(isShown);
+	const open = now.filter((row) => chipOf(kindOf(row)) === "open").length;
+	const facts = `${count(open)} of them ${open === 1 ? "is" : "are"} open now. Overrides stay.`;
+	return { count: plural(now.length, "breaker"), typed: String(now.length), facts };
 }
 
 on(byId("search"), "input", (event) => {
 	if (!rows.size) return;
 	filter.search = event.target.value.trim();
 	history.replaceState(null, "", `?${new URLSearchParams(new FormData(event.target.form))}`);
+	byId("reset-all").search = location.search;
 	for (const name of rows.keys()) changed.add(name);
+	shown = null;
+	lists.moved = 0;
 	paint();
-});
-
-on(byId("reset-all"), "click", (event) => {
-	if (!rows.size) return;
-	event.preventDefault();
-	act.resetAll(event.currentTarget, [...rows.values()].filter(isShown));
 });
 
 on(document, "keydown", (event) => {
 	if (!free(event)) return;
-	const links = [...document.querySelectorAll(".rows a.name")];
+	const links = all(".rows a.name").filter((link) => link.checkVisibility());
 	const here = links.indexOf(document.activeElement?.closest(".row")?.querySelector("a.name"));
 	if (event.key === "j") links[Math.min(here + 1, links.length - 1)]?.focus();
 	if (event.key === "k") links[Math.max(here - 1, 0)]?.focus();

@@ -5,11 +5,16 @@ import { age, clock, roughly, tenths } from "./words.js";
 export const part = (node, selector) => node.querySelector(selector);
 export const on = (node, name, listener, how) => node.addEventListener(name, listener, how);
 export const byId = (id) => document.getElementById(id);
+export const all = (selector, node = document) => [...node.querySelectorAll(selector)];
 const BANNER_AFTER = 2;
 const TOAST = 8000;
 
 // written only where it differs: what stands still costs nothing
-export const say = (node, text) => node.textContent !== text && (node.textContent = text);
+export function say(node, text) {
+	if (node.textContent === text) return;
+	if (text && node.firstChild?.data) node.firstChild.data = text;
+	else node.textContent = text;
+}
 export const put = (node, name, value) => node.getAttribute(name) !== value && node.setAttribute(name, value);
 export const icon = (node, kind) => put(part(node, "use"), "href", `#i-${kind}`);
 
@@ -23,29 +28,38 @@ export function toast(text, level = "info", node = null) {
 	return line;
 }
 
+const HOVERS = matchMedia("(hover: hover)").matches; // a finger's stays
+let keyed = true; // a click leaves the focus, not the eye, and so does a dialog that it opened
+on(document, "pointerdown", () => (keyed = false), true);
+on(document, "keydown", (event) => (keyed ||= !event.target.closest("dialog")), true);
+/** Somebody points at it, or is in it by keyboard. */
+export const watched = (node) => (HOVERS && node.matches(":hover")) || (keyed && node.contains(document.activeElement));
+
 let told = { title: document.title, level: byId("favicon").dataset.level };
 /** What the tab says of the fleet, for as long as it is sure. */
 export function head(title, level) {
 	told = { title, level };
 }
 
+let news = "";
 let announced = 0;
-/** For those who listen: at most one sentence in 10 s. */
-export function announce(text) {
-	if (Date.now() - announced < 10000) return;
+/** For those who listen: at most one sentence in 10 s, the newest. */
+export function announce(text = news) {
+	news = text;
+	if (!news || Date.now() - announced < 10000) return;
 	announced = Date.now();
-	say(byId("announcer"), text);
+	say(byId("announcer"), news);
+	news = "";
 }
 
 const keysOn = () => localStorage.getItem("keys") !== "off";
 
 function theme() {
-	const root = document.documentElement;
+	const { dataset } = document.documentElement;
 	on(byId("theme"), "click", () => {
-		const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-		const shown = root.dataset.theme ?? (dark ? "dark" : "light");
-		root.dataset.theme = shown === "dark" ? "light" : "dark";
-		localStorage.setItem("theme", root.dataset.theme);
+		dataset.theme ??= matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+		dataset.theme = dataset.theme === "dark" ? "light" : "dark";
+		localStorage.setItem("theme", dataset.theme);
 	});
 }
 
@@ -68,60 +82,41 @@ export function free(event) {
 	return keysOn() && !typing && !event.ctrlKey && !event.metaKey && !event.altKey;
 }
 
-function banner(feed) {
-	const at = clock(feed.serverTime || Date.now());
-	const lost = Math.max(0, (Date.now() - feed.lostAt) / 1000);
-	const seen = feed.serverTime ? ` You see the fleet as of ${at} UTC.` : " You see the page as it was served.";
-	const checked = " Actions still go to the server and are checked there.";
-	switch (feed.state) {
-		case "stale":
-			return [`No news for ${roughly(feed.behind)}.`, seen + checked, "Reconnect now"];
-		case "reconnecting":
-			if (lost < BANNER_AFTER) return null;
-			return [`Live updates lost ${roughly(lost)} ago.`, `${seen} Next try in ${feed.wait} s.${checked}`, "Reconnect now"];
-		case "polling":
-			return ["Live updates do not get through.", " This page asks every 10 s instead.", "Reconnect now"];
-		case "offline":
-			return ["This computer is offline.", seen, "Reconnect now"];
-		case "signed_out":
-			return ["You are signed out.", `${seen} Sign in to go on.`, "Sign in"];
-		default:
-			return null;
-	}
-}
-
 function showLink(feed) {
-	const { state } = feed;
-	document.body.dataset.link = state;
+	const { state, serverTime } = feed;
 	if (feed.without) document.body.dataset.without = feed.without;
-	say(byId("link-word"), state[0].toUpperCase() + state.slice(1).replace("_", " "));
+	const lost = (Date.now() - feed.lostAt) / 1000;
+	const word = state[0].toUpperCase() + state.slice(1).replace("_", " ");
 	const fresh = state === "live" || state === "lagging";
-	say(byId("link-age"), fresh ? `${tenths(feed.behind)} s behind` : feed.serverTime ? `data from ${clock(feed.serverTime)}` : "");
+	if (document.body.dataset.link !== state && !fresh && state !== "connecting") announce(word);
+	document.body.dataset.link = state;
+	say(byId("link-word"), word);
+	say(byId("link-age"), fresh ? `${tenths(feed.behind)} s behind` : serverTime ? `data from ${clock(serverTime)}` : "");
 	const title = (feed.sure ? "" : "? ") + told.title;
 	if (document.title !== title) document.title = title;
 	put(byId("favicon"), "href", byId("favicon").dataset[feed.sure ? told.level : "neutral"]);
-	const words = banner(feed);
-	byId("banner").hidden = !words;
-	if (!words) return;
-	say(byId("banner-what"), words[0]);
-	say(byId("banner-more"), words[1].trim());
-	say(byId("banner-button"), words[2]);
+	byId("banner").toggleAttribute("hidden", state === "reconnecting" && lost < BANNER_AFTER);
+	if (feed.sure) return;
+	const facts = { behind: roughly(feed.behind), lost: roughly(lost), wait: feed.wait };
+	if (serverTime) facts.at = clock(serverTime);
+	for (const [name, text] of Object.entries(facts)) say(byId(`banner-${name}`), `${text}`);
 }
 
-/** Wires the page; `hear` as Feed's `on`, and tick, each second. */
+/** Wires the page; `hear` as Feed's `on`, and tick, each second */
 export function start(hear = {}) {
 	const feed = new Feed(document.body.dataset.feed, { ...hear, moved: () => showLink(feed) });
 	feed.open();
 	showLink(feed);
-	on(byId("banner-button"), "click", () => (feed.state === "signed_out" ? location.reload() : feed.reconnect()));
+	on(byId("reconnect"), "click", () => feed.reconnect());
 	setInterval(() => {
 		feed.tick();
+		announce();
 		say(byId("clock"), `${clock(feed.time)} UTC`);
-		for (const node of document.querySelectorAll("[data-age]")) say(node, age(node.dataset.age, feed.sure ? feed.time : null));
+		for (const node of all(".age")) say(node, age(node.dataset.age, feed.sure ? feed.time : null));
 		hear.tick?.(feed);
 	}, 1000);
 	theme();
 	keys();
-	for (const line of document.querySelectorAll(".toast")) toast(line.textContent, line.dataset.level, line);
+	for (const line of all(".toast")) toast(line.textContent, line.dataset.level, line);
 	return feed;
 }

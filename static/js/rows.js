@@ -2,21 +2,23 @@
 import { bar, marks, marksSize, spark } from "./shapes.js";
 import { affected, kindOf, needsAttention, WORDS } from "./verdict.js";
 import { age, count, hour, limit, pageOf, percent, plural, speed } from "./words.js";
-import { byId, part, put, say } from "./page.js";
+import { all, byId, icon, part, put, say, watched } from "./page.js";
 
 const HOLD = 3000;
-const KEYED = ":has(:focus-visible)"; // a click leaves the focus, not the eye
-const HOVERS = matchMedia("(hover: hover)").matches; // a finger's stays
+const PAUSE = 1000; // rows move at most that often: nobody reads what jumps
+const SLICE = 6; // of a frame
+const CHUNK = 20; // the server's too
 
 function note(row) {
-	const { override, applied } = row;
-	const parts = [];
-	if (override) parts.push(`by ${override.by}${override.expires_at ? ` until ${hour(override.expires_at)}` : ""}${override.reason ? `: ${override.reason}` : ""}`);
-	if (kindOf(row) === "ready") parts.push("Waiting for a call");
-	if (!override && row.state !== "closed" && row.cause) parts.push(row.cause);
-	if (row.instances.silent) parts.push(`${count(row.instances.silent)} silent`);
-	if (applied.on !== applied.of) parts.push(`config on ${count(applied.on)} of ${count(applied.of)}`);
-	return parts.join(" · ");
+	const { override, applied, instances } = row;
+	const until = override?.expires_at && ` until ${hour(override.expires_at)}`;
+	return [
+		override && `by ${override.by}${until ?? ""}${override.reason && `: ${override.reason}`}`,
+		kindOf(row) === "ready" && "Waiting for a call",
+		!override && row.state !== "closed" && row.cause,
+		instances.silent && `${count(instances.silent)} silent`,
+		applied.on !== applied.of && `config on ${count(applied.on)} of ${count(applied.of)}`,
+	].filter(Boolean).join(" · ");
 }
 
 function rate(row) {
@@ -43,15 +45,12 @@ export function texts(row) {
 	};
 }
 
-const SINGLE = {
-	use: ".badge use", marks: ".marks", bar: ".bar", value: ".value", limit: ".limit", line: ".line", area: ".area",
-	name: "a.name", more: "a.more", act: ".act", age: ".c-age",
-};
+const SINGLE = ["badge", "marks", "bar", "value", "limit", "line", "area", "name", "more", "act", "age"];
 const known = new WeakMap(); // element -> its parts: looking for them costs more than filling them
 function partsOf(element) {
 	if (known.has(element)) return known.get(element);
-	const parts = Object.fromEntries(Object.entries(SINGLE).map(([name, selector]) => [name, part(element, selector)]));
-	parts.cells = [...element.querySelectorAll("[data-cell]")];
+	const parts = Object.fromEntries(SINGLE.map((name) => [name, part(element, `.${name}`)]));
+	parts.cells = all("[data-cell]", element);
 	parts.paths = [...parts.marks.children];
 	known.set(element, parts);
 	return parts;
@@ -62,9 +61,8 @@ function fill(row, element, now) {
 	const words = texts(row);
 	const parts = partsOf(element);
 	for (const cell of parts.cells) say(cell, words[cell.dataset.cell]);
-	put(element, "data-name", row.name);
 	put(element, "data-state", kind);
-	put(parts.use, "href", `#i-${kind}`);
+	icon(parts.badge, kind);
 	const [width, height] = marksSize(row);
 	put(parts.marks, "width", String(width));
 	put(parts.marks, "height", String(height));
@@ -72,13 +70,11 @@ function fill(row, element, now) {
 	for (const path of parts.paths) put(path, "d", squares[path.classList[0].slice(2)]);
 	const [length, place, over] = bar(row);
 	put(parts.bar, "data-over", over ? "yes" : "no");
-	put(parts.value, "width", length);
+	put(parts.value, "d", `M0 3.5h${length}v5H0z`);
 	put(parts.limit, "d", place);
 	const [line, area] = spark(row.trend);
 	put(parts.line, "d", line);
 	put(parts.area, "d", area);
-	for (const link of [parts.name, parts.more]) put(link, "href", pageOf(row.name));
-	put(parts.more, "aria-label", `Details of ${row.name}`);
 	aim(parts.act, row);
 	put(parts.age, "data-age", row.since ?? "");
 	say(parts.age, age(row.since, now));
@@ -97,83 +93,110 @@ export class Lists {
 	constructor() {
 		this.places = { attention: byId("attention"), rest: byId("rest") };
 		this.template = byId("row-template").content.firstElementChild;
-		this.elements = new Map();
-		for (const place of Object.values(this.places)) {
-			for (const element of place.children) this.elements.set(element.dataset.name, element);
-		}
-		this.seen = 0;
-		this.order = { attention: [], rest: [] };
+		this.elements = new Map(all(".rows .row").map((element) => [element.dataset.name, element]));
+		this.shown = new Map();
+		this.seen = this.moved = this.late = 0;
 	}
 
-	/** Somebody points at a list, or is in it, or was 3 s ago. */
-	get held() {
-		const looks = HOVERS ? `:hover, ${KEYED}` : KEYED;
-		if (Object.values(this.places).some((place) => place.matches(looks))) this.seen = Date.now();
-		return Date.now() - this.seen < HOLD;
-	}
-
-	/** Writes the `changed` rows of `shown`, which come in order. */
+	/** Writes the `changed` of `shown` (by name, in order) for a part of a frame; whether more is left. */
 	paint(shown, changed, now) {
-		const wanted = new Set();
-		for (const row of shown) {
-			wanted.add(row.name);
-			let element = this.elements.get(row.name);
-			if (element && !changed.has(row.name)) continue;
-			if (!element) {
-				element = this.template.cloneNode(true);
-				this.elements.set(row.name, element);
-			}
-			fill(row, element, now);
+		this.shown = shown;
+		this.late ||= Date.now();
+		const ends = document.hidden ? Infinity : performance.now() + SLICE;
+		for (const name of changed) {
+			if (performance.now() > ends) break;
+			changed.delete(name);
+			if (shown.has(name)) fill(shown.get(name), this.element(name), now);
 		}
-		for (const [name, element] of this.elements) {
-			if (wanted.has(name)) continue;
-			element.remove();
-			this.elements.delete(name);
-		}
-		this.order = { attention: shown.filter(needsAttention), rest: shown.filter((row) => !needsAttention(row)) };
-		this.arrange();
+		if (Date.now() - (changed.size ? this.late : this.moved) >= PAUSE) this.arrange();
+		return changed.size > 0;
+	}
+
+	element(name) {
+		const there = this.elements.get(name);
+		if (there) return there;
+		const made = this.template.cloneNode(true);
+		const parts = partsOf(made);
+		made.dataset.name = name;
+		parts.name.href = parts.more.href = pageOf(name);
+		parts.more.ariaLabel = `Details of ${name}`;
+		this.elements.set(name, made);
+		return made;
 	}
 
 	arrange() {
-		const held = this.held;
+		if (Object.values(this.places).some(watched)) this.seen = Date.now();
+		const held = Date.now() - this.seen < HOLD;
+		const order = { attention: [], rest: [] };
+		this.late = 0;
+		this.moved = Date.now();
+		for (const [name, element] of this.elements) {
+			if (this.shown.has(name)) continue;
+			element.remove();
+			this.elements.delete(name);
+		}
+		for (const [name, row] of this.shown) {
+			if (this.elements.has(name)) order[needsAttention(row) ? "attention" : "rest"].push(this.elements.get(name));
+		}
 		let moves = 0;
 		for (const [name, place] of Object.entries(this.places)) {
-			const order = this.order[name].map((row) => this.elements.get(row.name)).filter(Boolean);
-			moves += held ? this.hold(place, order) : this.move(place, order);
+			moves += held ? this.hold(place, order[name]) : this.move(place, order[name]);
+			byId(`${name}-empty`).toggleAttribute("hidden", part(place, ".row"));
+			if (!held) say(byId(`${name}-note`), plural(order[name].length, "breaker") + (name === "rest" ? "" : ", worst first"));
 		}
-		say(byId("held"), held && moves ? `Order held: ${plural(moves, "row")} would move` : "");
-		if (!held) this.count();
-	}
-
-	count() {
-		const { attention, rest } = this.places;
-		say(byId("attention-note"), `${plural(attention.children.length, "breaker")}, worst first`);
-		say(byId("rest-note"), plural(rest.children.length, "breaker"));
-		byId("attention-empty").hidden = attention.children.length > 0;
-		byId("rest-empty").hidden = rest.children.length > 0;
+		const more = order.attention.length - CHUNK;
+		say(byId("attention-more"), more > 0 ? `and ${count(more)} more` : "");
+		say(byId("held"), moves ? `Order held: ${plural(moves, "row")} would move` : "");
 	}
 
 	move(place, order) {
-		let cursor = place.firstElementChild;
+		const after = (element) => element.nextElementSibling ?? element.parentNode.nextElementSibling?.firstElementChild;
+		let chunk = place.firstElementChild ?? this.chunk(place);
+		let there = chunk.firstElementChild;
 		for (const element of order) {
-			if (cursor && element === cursor.nextElementSibling) {
-				cursor.remove(); // one that leaves does not push all others: its turn comes
-				cursor = element;
+			if (there && element === after(there)) {
+				there.remove(); // it leaves, and pushes no other: its turn comes
+				there = element;
 			}
-			if (element === cursor) cursor = cursor.nextElementSibling;
-			else place.insertBefore(element, cursor);
+			if (there) chunk = there.parentNode;
+			if (element === there) there = after(there);
+			else chunk.insertBefore(element, there);
 		}
+		this.balance(place);
 		return 0;
 	}
 
-	/** New rows come in at the end; the others stay. How many would move. */
+	/** The first has CHUNK rows, if there are so many; the others at most twice that. */
+	balance(place) {
+		let [least, most] = [CHUNK, CHUNK];
+		for (let chunk = place.firstElementChild; chunk; chunk = chunk.nextElementSibling) {
+			let next = chunk.nextElementSibling;
+			while (chunk.childElementCount > most) (next ??= this.chunk(place)).prepend(chunk.lastElementChild);
+			while (next && chunk.childElementCount < least) {
+				if (next.firstElementChild) chunk.append(next.firstElementChild);
+				else next.remove();
+				next = chunk.nextElementSibling;
+			}
+			[least, most] = [1, 2 * CHUNK];
+		}
+	}
+
+	/** Far away it costs nothing. */
+	chunk(place) {
+		const made = document.createElement("div");
+		made.className = "chunk";
+		place.append(made);
+		return made;
+	}
+
+	/** New rows come last, the others stay: how many would move. */
 	hold(place, order) {
-		const there = [...place.children];
+		const there = all(".row", place);
 		const passed = new Set();
 		let next = 0;
 		let moves = 0;
 		for (const element of order) {
-			if (!element.isConnected) place.append(element);
+			if (!element.isConnected) (place.lastElementChild ?? this.chunk(place)).append(element);
 			while (passed.has(there[next])) next++;
 			if (element === there[next]) next++;
 			else moves++;
@@ -182,8 +205,8 @@ export class Lists {
 		return moves;
 	}
 
-	/** Once a second: the order, where it was held. */
+	/** Once a second: the order, where it had to wait. */
 	settle() {
-		if (byId("held").textContent) this.arrange();
+		if (this.late || byId("held").textContent) this.arrange();
 	}
 }

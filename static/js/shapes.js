@@ -17,11 +17,11 @@ function fitted(counts) {
 const corner = (place) => `M${(place % COLUMNS) * STEP + 2} ${Math.floor(place / COLUMNS) * STEP + 2}`;
 
 export function marks(row) {
-	const { open, half_open, silent, closed } = row.instances;
-	const counts = fitted([open, half_open, silent, closed]);
+	const names = ["open", "half_open", "silent", "closed"];
+	const counts = fitted(names.map((name) => row.instances[name]));
 	const paths = { half_fill: "" };
 	let place = 0;
-	["open", "half_open", "silent", "closed"].forEach((name, index) => {
+	names.forEach((name, index) => {
 		paths[name] = "";
 		for (let i = 0; i < counts[index]; i++, place++) {
 			paths[name] += `${corner(place)}h5v5h-5z`;

@@ -1,7 +1,6 @@
 // What a row comes to; dashboard/verdict.py says the same.
 import { count, elapsed, plural, roughly } from "./words.js";
 
-const KINDS = ["open", "ready", "half_open", "forced_open", "forced_closed", "no_data", "closed"];
 export const WORDS = {
 	open: "Open",
 	ready: "Ready to probe",
@@ -11,6 +10,7 @@ export const WORDS = {
 	no_data: "No data",
 	closed: "Closed",
 };
+const KINDS = Object.keys(WORDS); // worst first
 
 export function kindOf(row) {
 	if (row.override) return row.override.override;
@@ -66,18 +66,14 @@ export function matches(row, filter) {
 }
 
 const be = (n) => (n === 1 ? "is" : "are");
-const ASIDES = {
-	half_open: (n) => `${count(n)} ${be(n)} half-open`,
-	forced_open: (n) => `${count(n)} ${be(n)} forced open`,
-	forced_closed: (n) => `${count(n)} ${be(n)} forced closed`,
-	no_data: (n) => `${count(n)} ${n === 1 ? "sends" : "send"} no data`,
-};
+const ASIDES = KINDS.slice(2, -1);
+const aside = (kind, n) => `${count(n)} ${kind === "no_data" ? `send${n === 1 ? "s" : ""}` : be(n)} ${WORDS[kind].toLowerCase()}`;
 
 /** `rows` worst first. */
 export function verdict(rows, silent, now) {
 	const counts = tally(rows);
 	const worst = rows.find(needsAttention);
-	const asides = Object.keys(ASIDES).filter((kind) => counts[kind]);
+	const asides = ASIDES.filter((kind) => counts[kind]);
 	return {
 		open: counts.open,
 		level: counts.open ? "open" : asides.length ? "half_open" : "closed",
@@ -90,7 +86,7 @@ export function verdict(rows, silent, now) {
 function title(counts, asides, total) {
 	if (!total) return "No breakers yet";
 	if (counts.open) return `${count(counts.open)} of ${plural(total, "breaker")} ${be(counts.open)} open`;
-	if (asides.length) return `No breaker is open; ${asides.map((kind) => ASIDES[kind](counts[kind])).join(", ")}`;
+	if (asides.length) return `No breaker is open; ${asides.map((kind) => aside(kind, counts[kind])).join(", ")}`;
 	return total === 1 ? "The one breaker is closed" : `All ${count(total)} breakers are closed`;
 }
 

@@ -9,9 +9,9 @@ export function duration(seconds) {
 	if (seconds === null) return "–";
 	const s = Math.floor(seconds);
 	if (s < 60) return `${s} s`;
-	if (s < 3600) return `${Math.floor(s / 60)} m ${s % 60} s`;
-	if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} m`;
-	return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+	const both = (size, unit, small, rest) => `${Math.floor(s / size)} ${unit} ${Math.floor((s % size) / small)} ${rest}`;
+	if (s < 3600) return both(60, "m", 1, "s");
+	return s < 86400 ? both(3600, "h", 60, "m") : both(86400, "d", 3600, "h");
 }
 
 export function roughly(seconds) {

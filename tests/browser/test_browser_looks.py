@@ -25,6 +25,8 @@ PAGES = [
     "/breakers/looks.open/forced_closed",
 ]
 
+CUT = "boxes => boxes.filter((box) => box.scrollWidth > box.clientWidth + 1).map((box) => box.id || box.className)"
+
 
 @pytest.fixture
 def scene(server: ServerProcess, service: Callable[[str], ServiceProcess]) -> None:
@@ -55,6 +57,9 @@ def test_axe_has_nothing_to_say(scene: None, open_page: Open, theme: str, width:
         check(page, f"{path or 'overview'}, {theme}, {width}")
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, f"{path or 'overview'} is {wide} wide"
+        cut = page.locator(".card, .scroll").evaluate_all(CUT)
+        assert not cut, f"{path or 'overview'}, {width}: what is beyond the edge of {cut} is seen by scrolling alone"
+        assert page.locator(".nav").evaluate_all("found => found.every((nav) => nav.clientWidth > 200)")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -122,7 +122,7 @@ beforeEach(() => {
   Date.now = () => time;
   globalThis.setTimeout = (call, wait) => (timers.set(++made, { at: time + wait, call }), made);
   globalThis.clearTimeout = (id) => timers.delete(id);
-  Object.assign(globalThis, { location: { protocol: "https:", host: "ops.example" }, addEventListener() {}, WebSocket: FakeSocket });
+  Object.assign(globalThis, { location: new URL("https://ops.example/dashboard"), document: { hidden: false }, addEventListener() {}, WebSocket: FakeSocket });
   globalThis.fetch = async () => { throw new Error("nobody answers"); };
   online(true);
   FakeSocket.made = [];
@@ -136,9 +136,11 @@ test("connecting, live, lagging, stale: a word for each", () => {
   say({ type: "update", rows: [], server_time: stamp() }); // before the snapshot: makes no sense yet
   say({ type: "snapshot", rows: [], server_time: stamp() });
   assert.deepEqual([feed.state, heard], ["live", ["snapshot"]]);
-  pass(4);
+  pass(2);
+  assert.equal(feed.state, "live");
+  pass(1);
   assert.deepEqual([feed.state, feed.sure], ["lagging", true]);
-  pass(12);
+  pass(13);
   assert.deepEqual([feed.state, feed.sure], ["stale", false]);
   say({ type: "update", rows: [], server_time: stamp() });
   assert.deepEqual([feed.state, heard], ["live", ["snapshot", "update"]]);

@@ -349,6 +349,33 @@ def test_a_key_is_shown_once_to_who_may_make_it(ground: None, admin_user: User, 
     assert "already" in client.post("/dashboard/connect", {"name": "payments"}, headers=HTML).content.decode()
 
 
+def test_of_many_in_trouble_the_worst_come_first_and_the_others_are_counted(
+    breaker: Callable[..., None], instance: Callable[..., Any], look: Callable[[str], str]
+) -> None:
+    mine = instance("payments")
+    for number in range(23):
+        breaker(f"many{number:02}")
+        mine.tell(f"many{number:02}", "open")
+    page = look("")
+    assert 'id="attention-more">and 3 more</a>' in page, "that is the link, which needs no script"
+    first, second = page.partition('id="attention">')[2].partition('id="attention-empty"')[0].split('class="chunk"')[1:]
+    assert first.count('role="row"') == 20
+    assert second.count('role="row"') == 3
+
+
+def test_who_may_not_reset_reads_why_on_the_page(fleet_of_two: Any, look: Callable[[str], str]) -> None:
+    assert '<span class="soft">Resetting needs the operator role</span>' in look("/breakers/bank-api")
+
+
+def test_resetting_all_resets_the_filter_that_is_in_the_address(
+    fleet_of_two: Any, operator: User, signed_in: SignedIn
+) -> None:
+    client = signed_in(operator)
+    answer = client.post("/dashboard/reset-all?search=calm", {"count": "1"}, headers=JSON)
+    assert answer.status_code == 200
+    assert [change.breaker for change in ConfigChange.objects.filter(kind="reset")] == ["calm"]
+
+
 def test_who_may_not_makes_no_key(ground: None, operator: User, signed_in: SignedIn) -> None:
     signed_in(operator).post("/dashboard/connect", {"name": "payments"}, headers=HTML)
     assert not ApiKey.objects.exists()
