@@ -56,9 +56,11 @@ class KeyInUse(Problem):
 
 
 class NeedsConfirmation(Problem):
-    """``count`` of the ``of`` breakers of ``group`` (``""``: of the fleet) would reject calls."""
+    """``count`` of the ``of`` breakers of ``group`` (``""``: of the fleet) would reject every call."""
 
     def __init__(self, name: str, *, count: int, of: int, group: str) -> None:
         self.count, self.of, self.group = count, of, group
         where = f"the group {group!r}" if group else "the fleet"
-        super().__init__(name, f"then {count} of the {of} breakers of {where} reject calls; confirm if you mean it")
+        super().__init__(
+            name, f"then {count} of the {of} breakers of {where} reject every call; confirm if you mean it"
+        )

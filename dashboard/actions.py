@@ -56,7 +56,7 @@ def attempted(action: Callable[[HttpRequest], Answer], request: HttpRequest, per
         return 412, f"{_meanwhile(problem)} Look again, then decide.", {}
     except NeedsConfirmation as problem:
         where = f"the group {problem.group}" if problem.group else "the fleet"
-        sentence = f"Then {problem.count:,} of the {plural(problem.of, 'breaker')} of {where} reject calls."
+        sentence = f"Then {problem.count:,} of the {plural(problem.of, 'breaker')} of {where} reject every call."
         return 409, sentence, {"confirm": True}
     except ValueError as error:
         return 400, str(error), {}

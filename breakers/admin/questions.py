@@ -43,7 +43,7 @@ class ForceOpenForm(ForceForm):
 
     def ask_to_confirm(self, problem: NeedsConfirmation) -> None:
         where = f"the group {problem.group}" if problem.group else "the fleet"
-        text = f"Then {problem.count} of the {problem.of} breakers of {where} reject calls."
+        text = f"Then {problem.count} of the {problem.of} breakers of {where} reject every call."
         self.add_error(None, f"{text} Tick the box if you mean it.")
         self.show_confirm()
 

@@ -101,7 +101,7 @@ class OverrideInput(ReasonInput):
         required=False,
     )
     confirm = BoundField(
-        Field("flag", "True: also where most of the breakers of the group would then reject calls."),
+        Field("flag", "True: also where most of the breakers of the group would then reject every call."),
         required=False,
     )
 

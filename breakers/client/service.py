@@ -202,7 +202,7 @@ class CircuitBreakerServiceClient:
     ) -> OverrideDone:
         """Forces the breaker open or closed on every instance, until cleared or for ``expires_in`` seconds.
 
-        Where most of its group would then reject calls, only with ``confirm``: else it is a conflict.
+        Where most of its group would then reject every call, only with ``confirm``: else it is a conflict.
         """
         body = {"override": str(override), **_given(reason=reason, expires_in=expires_in, confirm=confirm)}
         answer = await self._requests.send("PUT", path_of(name, "override"), body, if_match=if_match)

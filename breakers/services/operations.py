@@ -66,7 +66,7 @@ def override_set(
     """Forces the breaker fleet-wide, until released or ``expires_at`` (aware). One that stands is replaced.
 
     Raises ``NotFound``, ``VersionConflict``, ``ConfigError`` for an end in the past, and, unless ``confirm``,
-    ``NeedsConfirmation`` where most of the breakers of its group would then reject calls.
+    ``NeedsConfirmation`` where most of the breakers of its group would then reject every call.
     """
     if expires_at is not None and expires_at <= timezone.now():
         raise ConfigError({"expires_at": "must be in the future"})

@@ -96,7 +96,7 @@ def test_forcing_a_whole_group_open_takes_a_tick(admin: Page, server: ServerProc
     act(admin, "Force open…")
     admin.get_by_label("Reason:").fill("INC-7")
     admin.get_by_role("button", name="Force open").click()
-    expect(admin.get_by_text("Then 2 of the 2 breakers of the group adm reject calls.")).to_be_visible()
+    expect(admin.get_by_text("Then 2 of the 2 breakers of the group adm reject every call.")).to_be_visible()
     sound(admin, complaints)
     admin.get_by_label("I mean it").check()
     admin.get_by_role("button", name="Force open").click()

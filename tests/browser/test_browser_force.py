@@ -105,7 +105,7 @@ def test_who_would_stop_most_of_a_group_is_asked_again(
     dialog.get_by_label("Reason").fill("INC-7")
     expect(dialog.get_by_label("I mean it")).to_be_hidden()
     dialog.get_by_role("button", name="Force open").click()
-    expect(dialog.get_by_role("alert")).to_have_text("Then 2 of the 2 breakers of the group blast reject calls.")
+    expect(dialog.get_by_role("alert")).to_have_text("Then 2 of the 2 breakers of the group blast reject every call.")
     assert override_of(server, "blast.b") is None
 
     dialog.get_by_label("I mean it").check()

@@ -101,7 +101,7 @@ def test_most_of_a_group_takes_a_yes(
         answer = signed_in(operator).post(OPEN, unsure, headers=headers)
         assert answer.status_code == 409
         text = answer.json()["message"] if headers is JSON else answer.content.decode()
-        assert "Then 2 of the 2 breakers of the group settlement reject calls." in text
+        assert "Then 2 of the 2 breakers of the group settlement reject every call." in text
     assert "I mean it" in text
     assert stands().override == ""
     assert signed_in(operator).post(OPEN, MEANT, headers=JSON).status_code == 200

@@ -273,7 +273,7 @@ def test_force_open_of_most_of_a_group_is_asked_once_more(create: Create, operat
     a, b, _ = create("a", group="core"), create("b", group="core"), create("c", group="core")
     browser, given = admin_page(operator), {"forced": "yes", "reason": "INC-2", "hours": "1"}
     page = act(browser, "force_open", a, b, **given).content.decode()
-    assert "Then 2 of the 3 breakers of the group core reject calls" in page
+    assert "Then 2 of the 3 breakers of the group core reject every call" in page
     assert re.search(r'<input type="checkbox" name="confirm"', page)
     assert not BreakerConfig.objects.exclude(override="").exists()
     assert act(browser, "force_open", a, b, **given, confirm="on").status_code == 302

@@ -144,7 +144,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("OverrideView", "PUT"): Operation(
         "override_set", "Force it open or closed", "operating", shapes.Overridden, takes=OverrideInput,
         sent=examples.OVERRIDE, example=examples.OVERRIDDEN, errors=(409,), precondition=True,
-        text="409 where most of the breakers of its group would then reject calls: say `confirm` to mean it.",
+        text="409 where most of the breakers of its group would then reject every call: say `confirm` to mean it.",
     ),
     ("OverrideView", "DELETE"): Operation(
         "override_release", "Release it", "operating", shapes.Overridden, example=examples.RELEASED, precondition=True,
