@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from copy import copy
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ from django.db.models import F
 from breakers.outage import AWAY, MOST, Remembered, outage
 
 from .sessions import sessions_remember
+
+logger = logging.getLogger("breakers.access")
 
 known: Final[Remembered[Any, User]] = Remembered()
 _RECALLED: Final = "_was_recalled"
@@ -50,4 +53,6 @@ def people_remember() -> None:
     """Who may sign in, and the sessions in which they are. Two queries."""
     sessions_remember()
     active = User.objects.filter(is_active=True).order_by(F("last_login").desc(nulls_last=True))
-    known.keep_only({user.pk: user for user in active[:MOST]})
+    people = {user.pk: user for user in active[:MOST]}
+    known.keep_only(people)
+    logger.debug("%d people and their sessions are remembered", len(people))

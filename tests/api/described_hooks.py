@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from breakers.core.config import BREAKER_FIELDS, HTTP_FIELDS, RESERVED_NAMES, TA
 
 FIELDS = {**BREAKER_FIELDS, **HTTP_FIELDS}
 SPANNING = {"window_type", "window_size", "minimum_calls", "slow_call_duration", "slow_call_rate_threshold"}
+ADDRESSES = IPv4Network("10.0.0.0/8").hosts()
 NAMES = ("bank-api", "data_service")
 
 
@@ -67,6 +69,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     made_up = (case.headers or {}).get("Authorization")
     if made_up is not None and not str(made_up).lower().startswith("bearer "):
         case.headers["Authorization"] = f"Bearer {made_up}"
+        case.headers["X-Forwarded-For"] = str(next(ADDRESSES))  # who tries many keys is slowed down
     if isinstance(case.body, dict) and isinstance(case.body.get("instance"), str):
         with contextlib.suppress(ValueError):
             UUID(case.body["instance"])

@@ -18,6 +18,7 @@ WIDE = {
     "CIRCUIT_BREAKER_KEY_RATE": "1000000",
     "CIRCUIT_BREAKER_ANONYMOUS_RATE": "1000000",
     "CIRCUIT_BREAKER_USER_RATE": "1000000",
+    "CIRCUIT_BREAKER_PROXIES": "1",
     "DJANGO_LOG_LEVEL": "ERROR",
 }
 AS_EVER = {"PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.api.described_hooks"}
@@ -40,7 +41,7 @@ client.force_login(user)
 print(client.session.session_key)
 """
 CSRF = "x" * 32
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_every_answer_is_as_described(server, tmp_path, role):
             "--no-color", *options, *who,
         ],
         cwd=tmp_path, env={**os.environ, **AS_EVER},
-        capture_output=True, text=True, timeout=200,
+        capture_output=True, text=True, timeout=800,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert " 0 selected" not in done.stdout

@@ -302,6 +302,7 @@ async def test_who_was_forgotten_and_returns_to_a_server_that_is_killed_is_count
         await back(agent)
         await tell(1, 5, agent)
         await tell(2, 7, agent)
+        eventually(lambda: own_server.request("GET", "/circuit-breakers/woken/metrics")[0] == 200)
         assert own_server.request("GET", "/circuit-breakers/woken/metrics")[1]["successes_total"] == 2
 
 

@@ -91,7 +91,7 @@ def test_while_the_database_is_locked_calls_go_on_and_nothing_is_lost(
 
 def _nothing_lost(database: ServerProcess, service: ServiceProcess, name: str, transitions: int) -> None:
     """In the end the database holds what the service itself has counted, and no more."""
-    eventually(lambda: told(database, name) == list(range(1, transitions + 1)), within=60)
+    eventually(lambda: told(database, name) == list(range(1, transitions + 1)))
     eventually(lambda: service.ask("status")["connected"])
     assert service.ask("counted")[name] == transitions
     assert service.ask("status")["dropped"] == 0
@@ -297,7 +297,7 @@ def test_a_server_that_is_killed_in_a_storm_misses_none_of_it(server: ServerProc
     eventually(lambda: transitions_counted(server, "stormy") >= 100)
     server.kill()
     server.start()  # in the midst of it
-    eventually(lambda: not direct.ask("storming"), within=60)
+    eventually(lambda: not direct.ask("storming"))
     eventually(lambda: told(server, "stormy") == list(range(1, 1501)))
     eventually(lambda: transitions_counted(server, "stormy") == 1500)
     eventually(lambda: row(server, "stormy")["metrics"]["failures_total"] == 750)

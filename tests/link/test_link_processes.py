@@ -54,7 +54,7 @@ def test_a_breaker_is_registered_with_the_config_it_has_in_code(
 ) -> None:
     service = start_service(shared_server)
     service.ask("breaker", name="registered", failure_threshold=7)
-    found = eventually(lambda: row(shared_server, "registered"))
+    found = eventually(lambda: (found := row(shared_server, "registered")) and found["services"] and found)
     assert found["config"]["failure_threshold"] == 7
     assert found["services"] == ["trading_service"]
 

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -93,7 +94,9 @@ async def test_agents_and_readers_are_told_to_come_back_and_it_ends_well(server:
         assert await ended == 0
 
 
-def test_links_come_back_and_what_was_counted_is_kept(server: ServerProcess, start_service: Start) -> None:
+def test_links_come_back_and_what_was_counted_is_kept(
+    server: ServerProcess, start_service: Start, tmp_path: Path
+) -> None:
     service = start_service(server)
     service.ask("breaker", name="restarted", failure_threshold=2)
     service.ask("call", name="restarted", times=2)
@@ -103,7 +106,7 @@ def test_links_come_back_and_what_was_counted_is_kept(server: ServerProcess, sta
     with closing(sqlite3.connect(server.database)) as database:
         kept = database.execute("SELECT observed FROM breakers_instance WHERE service = 'trading_service'").fetchall()
     assert '"failures": 2' in kept[-1][0]
-    eventually(lambda: "1012" in (service.ask("status")["last_error"] or ""))
+    eventually(lambda: "1012" in (tmp_path / "trading_service.log").read_text())
     server.start()
     service.linked()
     assert server.request("GET", "/circuit-breakers/restarted")[1]["metrics"]["failures_total"] == before == 2
@@ -158,16 +161,16 @@ def test_servers_may_share_a_socket_and_one_of_them_may_go(
             server.token = place.token
             server.start()
             stack.callback(server.stop)
-            eventually(lambda: "Serving on" in server.log.read_text(), within=40)  # noqa: B023  # asked at once
+            eventually(lambda: "Serving on" in server.log.read_text())  # noqa: B023  # asked at once
             servers.append(server)
         first, second = servers
         seen: set[float] = set()
-        eventually(lambda: seen.add(who_answers(first)) or len(seen) == 2, within=30, what="both answer")
+        eventually(lambda: seen.add(who_answers(first)) or len(seen) == 2, what="both answer")
         assert first.stop() == 0, "it closes its own end of the socket, and that only"
         left = who_answers(second)
         assert [who_answers(second) for _ in range(10)] == [left] * 10
         first.start()
-        eventually(lambda: who_answers(second) != left, within=40, what="one that comes back has its share")
+        eventually(lambda: who_answers(second) != left, what="one that comes back has its share")
         second.kill()
         came = eventually(lambda: who_answers(first))
         assert [who_answers(first) for _ in range(10)] == [came] * 10
