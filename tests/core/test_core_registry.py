@@ -108,6 +108,22 @@ def test_a_forgotten_name_is_free_again(book) -> None:
     assert len(book) == 0
 
 
+def test_a_lent_breaker_is_kept_once_the_program_asks_for_it(book) -> None:
+    for name in ("a", "b"):
+        book.get_or_create(name)
+        assert not book.is_lent(name)
+        book.lend(name)
+    book.get_or_create("a")
+    assert [book.is_lent(name) for name in ("a", "b")] == [False, True]
+
+
+def test_a_name_that_was_forgotten_is_lent_no_longer(book) -> None:
+    book.get_or_create("a")
+    book.lend("a")
+    book.forget("a")
+    assert not book.is_lent("a")
+
+
 def test_threads_that_come_together_get_the_same_breaker(book) -> None:
     barrier, got, made = threading.Barrier(8), [], []
     book.on_register(made.append)
