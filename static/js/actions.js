@@ -1,7 +1,7 @@
 // What a click asks for. What became of it is what the server and the instances say.
 import { byId, on, part, say, toast } from "./page.js";
 import { texts } from "./rows.js";
-import { affected, kindOf } from "./verdict.js";
+import { affected } from "./verdict.js";
 import { count, plural } from "./words.js";
 
 const PATIENCE = 60000; // a reset lives this long

@@ -3,7 +3,7 @@ import { actions } from "./actions.js";
 import { live } from "./live.js";
 import { all, announce, byId, free, head, icon, on, part, put, say, start } from "./page.js";
 import { Lists } from "./rows.js";
-import { chipOf, kindOf, matches, tally, verdict, worstFirst } from "./verdict.js";
+import { chipOf, matches, tally, verdict, worstFirst } from "./verdict.js";
 import { count, pageOf, plural } from "./words.js";
 
 const rows = new Map();
@@ -53,7 +53,7 @@ function take(message) {
 }
 
 function soon() {
-	if (document.hidden && Date.now() - painted >= 1000) return paint(); // not by a timer: there they sleep for a minute
+	if (document.hidden && Date.now() - painted >= 1000) return paint(); // timers sleep there for a minute
 	if (due) return;
 	due = true;
 	if (document.hidden) setTimeout(paint, 1000);
@@ -61,7 +61,7 @@ function soon() {
 }
 
 const inPlace = (row) => matches(row, filter);
-const isShown = (row) => inPlace(row) && (!filter.state || chipOf(kindOf(row)) === filter.state);
+const isShown = (row) => inPlace(row) && (!filter.state || chipOf(row) === filter.state);
 
 function paint() {
 	due = false;
@@ -92,16 +92,20 @@ function judge() {
 }
 
 function chips() {
-	const counts = tally([...rows.values()].filter(inPlace));
-	counts.all = Object.values(counts).reduce((a, b) => a + b);
-	for (const chip of all(".chip")) say(part(chip, "b"), count(counts[chip.dataset.chip]));
+	const found = [...rows.values()].filter(inPlace);
+	const counts = { ...tally(found), "": found.length };
+	for (const chip of all(".chip")) {
+		const state = chip.dataset.chip;
+		say(part(chip, "b"), count(counts[state]));
+		chip.search = new URLSearchParams({ ...filter, state });
+	}
 	say(byId("all-link"), `All ${count(rows.size)} breakers`);
 }
 
-/** What the dialog says that resets what is shown. */
+// What the dialog of Reset all says.
 function resetAll() {
 	const now = [...rows.values()].filter(isShown);
-	const open = now.filter((row) => chipOf(kindOf(row)) === "open").length;
+	const open = now.filter((row) => chipOf(row) === "open").length;
 	const facts = `${count(open)} of them ${open === 1 ? "is" : "are"} open now. Overrides stay.`;
 	return { count: plural(now.length, "breaker"), typed: String(now.length), facts };
 }

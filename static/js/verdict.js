@@ -18,7 +18,7 @@ export function kindOf(row) {
 	return row.ready_to_probe ? "ready" : row.state;
 }
 
-export const chipOf = (kind) => (kind === "ready" ? "open" : kind);
+export const chipOf = (row) => kindOf(row).replace("ready", "open");
 
 export function needsAttention(row) {
 	const kind = kindOf(row);
@@ -52,7 +52,7 @@ export function worstFirst(rows) {
 
 export function tally(rows) {
 	const counts = Object.fromEntries(KINDS.map((kind) => [kind, 0]));
-	for (const row of rows) counts[chipOf(kindOf(row))] += 1;
+	for (const row of rows) counts[chipOf(row)] += 1;
 	return counts;
 }
 

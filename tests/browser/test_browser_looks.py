@@ -131,6 +131,18 @@ def test_search_narrows_as_it_is_typed_and_is_in_the_address(scene: None, open_p
     assert page.url.endswith("/dashboard?search=looks.clo")
 
 
+def test_a_chip_keeps_what_was_typed(scene: None, open_page: Open) -> None:
+    page = open_page("/dashboard")
+    expect(page.locator("#link-word")).to_have_text("Live")
+    page.locator("#search").fill("looks.")
+    page.locator('.chip[data-state="open"]').click()
+    expect(page.locator('.chip[aria-current="true"]')).to_contain_text("Open")
+    expect(page.locator("#search")).to_have_value("looks.")
+    page.locator('.chip[data-state="all"]').click()
+    expect(page.locator('.chip[aria-current="true"]')).to_contain_text("All")
+    expect(page.locator("#search")).to_have_value("looks.")
+
+
 def test_resetting_all_takes_the_right_number(scene: None, open_page: Open, complaints: list[str]) -> None:
     page = open_page("/dashboard?search=looks.closed")
     expect(page.locator("#link-word")).to_have_text("Live")
