@@ -9,6 +9,7 @@ from importlib import import_module
 import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connections
+from hypothesis import HealthCheck, settings
 
 from breakers.models import Revision
 from breakers.services import Actor, api_key_create
@@ -16,13 +17,17 @@ from breakers.services import Actor, api_key_create
 GROUPS: dict[str, list[str]] = import_module("breakers.migrations.0002_groups").GROUPS
 PASSWORD = "correct horse battery staple"
 
+# how long an example takes says something of the machine, and nothing of what is tested
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """SQLite in a file, as in production: in memory, threads would share a lock that production has not."""
-    settings = connections.databases["default"]
-    if settings["ENGINE"].endswith("sqlite3"):
-        settings["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+    database = connections.databases["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
 
 
 @pytest.fixture(autouse=True)
