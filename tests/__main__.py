@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 WORKERS = min((os.cpu_count() or 1) + 1, 8)
 
 RUNS = {
-    "suite": ["-m", "not browser", "-n", str(WORKERS), "--dist", "loadfile"],
+    "suite": ["-m", "not browser", "-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder"],
     # Playwright's synchronous API leaves an event loop running in its process; pyproject keeps its plugin out otherwise
     "browser": ["-m", "browser", "-p", "playwright", "tests/browser"],
 }

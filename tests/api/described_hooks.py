@@ -64,12 +64,13 @@ def _contradicts(config: Mapping[str, Any], *, partial: bool) -> bool:
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """A version travels in quotes, where the generator takes ``"3"`` for JSON and sends 3; no instance runs here.
 
+    Each comes from an address of its own: one that tries many wrong keys is slowed down.
     What is made up as ``Authorization`` becomes a key of ours: beside a session, that of another house says nothing.
     """
-    made_up = (case.headers or {}).get("Authorization")
+    case.headers["X-Forwarded-For"] = str(next(ADDRESSES))
+    made_up = case.headers.get("Authorization")
     if made_up is not None and not str(made_up).lower().startswith("bearer "):
         case.headers["Authorization"] = f"Bearer {made_up}"
-        case.headers["X-Forwarded-For"] = str(next(ADDRESSES))  # who tries many keys is slowed down
     if isinstance(case.body, dict) and isinstance(case.body.get("instance"), str):
         with contextlib.suppress(ValueError):
             UUID(case.body["instance"])

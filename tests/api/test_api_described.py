@@ -81,4 +81,5 @@ def test_every_answer_is_as_described(server, tmp_path, role):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert " 0 selected" not in done.stdout
+    assert "Rate limited" not in done.stdout, "then the logic behind it was not tried"
     assert "Traceback" not in server.log.read_text()

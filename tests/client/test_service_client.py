@@ -379,5 +379,6 @@ def test_one_client_serves_several_event_loops_and_leaves_nothing_open(control_p
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=50,
         env={**clean_environment(), "CIRCUIT_BREAKER_SERVICE_URL": control_plane.url},
     )  # fmt: skip
-    assert done.stderr == ""
+    held_up = "Executing <"  # asyncio's word on a slow machine
+    assert [line for line in done.stderr.splitlines() if not line.startswith(held_up)] == []
     assert json.loads(done.stdout) == [["healthy", "healthy"]] * 8
