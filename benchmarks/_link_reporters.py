@@ -121,7 +121,7 @@ class Reporters:
             some = range(len(self._all), min(len(self._all) + AT_ONCE, number))
             made = [Reporter(self._url, self._token, each) for each in some]
             for reporter in made:
-                await loop.create_connection(lambda reporter=reporter: reporter, place.hostname, place.port)  # type: ignore[misc]
+                await loop.create_connection(lambda reporter=reporter: reporter, place.hostname, place.port)  # type: ignore[misc]  # of a lambda that keeps its own
             await asyncio.gather(*(reporter.welcomed for reporter in made))
             self._all += made
         return len(TEXT)

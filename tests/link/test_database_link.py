@@ -160,7 +160,7 @@ def test_a_process_that_is_killed_takes_only_its_last_moment_with_it(
     service.ask("storm", name="killed", transitions=100_000, pause=0.001)
     for _ in range(3):  # whatever it has seen by now stands there soon
         seen = service.ask("counted").get("killed", 0)
-        eventually(lambda seen=seen: len(told(database, "killed")) > seen)  # type: ignore[misc]
+        eventually(lambda seen=seen: len(told(database, "killed")) > seen)  # type: ignore[misc]  # of a lambda that keeps its own
     eventually(lambda: "failures" in observed(database, service)[0])
     service.kill()
     sequences = told(database, "killed")

@@ -49,7 +49,7 @@ def _moved(value: Any, by: float, names: dict[str, str]) -> Any:
 
 async def test_a_library_of_the_first_protocol_is_understood(
     shared_server: ServerProcess,
-    agent: Agent,  # noqa: F811
+    agent: Agent,  # noqa: F811  # a fixture
     fresh: str,
 ) -> None:
     said = recorded("library-of-protocol-1", "library", api_gateway=fresh, data_service=f"{fresh}_rates")
@@ -71,8 +71,8 @@ async def test_a_library_of_the_first_protocol_is_understood(
     assert (counted["successes_total"], counted["failures_total"], counted["rejected_total"]) == (10, 3, 3)
 
 
-async def test_a_server_of_the_first_protocol_is_understood(plane: Any) -> None:  # noqa: F811
-    service = Service(plane.url)  # noqa: F811
+async def test_a_server_of_the_first_protocol_is_understood(plane: Any) -> None:  # noqa: F811  # a fixture
+    service = Service(plane.url)  # noqa: F811  # a fixture
     try:
         api = service.registry.get_or_create("api_gateway", CircuitBreakerConfig(failure_threshold=2))
         rates = service.registry.get_or_create("data_service", CircuitBreakerConfig(failure_rate_threshold=0.5))
@@ -82,7 +82,7 @@ async def test_a_server_of_the_first_protocol_is_understood(plane: Any) -> None:
         for message in said[:-1]:
             await visit.say(json.dumps(message))
             if message["type"] == "desired":
-                await soon(lambda revision=message["revision"]: service.link.status().revision == revision)  # type: ignore[misc]
+                await soon(lambda revision=message["revision"]: service.link.status().revision == revision)  # type: ignore[misc]  # of a lambda that keeps its own
                 overrides.append(tuple(_override(breaker) for breaker in (api, rates)))
                 revisions.append(service.link.status().revision)
         assert revisions == [0, 2, 3, 4, 5, 6, 7, 8, 9]
@@ -109,7 +109,7 @@ def _override(breaker: Any) -> str | None:
 
 @pytest.mark.parametrize("protocol", [1, 2, 99])
 async def test_a_server_answers_a_library_of_any_protocol_in_its_own_at_most(
-    agent: Agent,  # noqa: F811
+    agent: Agent,  # noqa: F811  # a fixture
     protocol: int,
 ) -> None:
     await agent.say(agent.hello(protocol=protocol))
@@ -119,7 +119,7 @@ async def test_a_server_answers_a_library_of_any_protocol_in_its_own_at_most(
 
 async def test_what_only_a_newer_library_says_is_passed_over_and_the_rest_of_it_taken(
     shared_server: ServerProcess,
-    agent: Agent,  # noqa: F811
+    agent: Agent,  # noqa: F811  # a fixture
     fresh: str,
 ) -> None:
     hello = json.loads(wire.encode(agent.hello(fresh, protocol=2)))
@@ -136,15 +136,15 @@ async def test_what_only_a_newer_library_says_is_passed_over_and_the_rest_of_it_
     assert (row["state"], row["metrics"]["failures_total"], len(row["recent"])) == ("open", 3, 1)
 
 
-async def test_what_no_library_of_its_protocol_says_is_refused(agent: Agent) -> None:  # noqa: F811
+async def test_what_no_library_of_its_protocol_says_is_refused(agent: Agent) -> None:  # noqa: F811  # a fixture
     await agent.greet()
     await agent.say('{"type":"forecast","id":1}')
     assert (await agent.farewell())[0] == 4400
 
 
 async def test_what_only_a_newer_server_says_is_passed_over_and_the_rest_of_it_taken(
-    plane: Any,  # noqa: F811
-    service: Service,  # noqa: F811
+    plane: Any,  # noqa: F811  # a fixture
+    service: Service,  # noqa: F811  # a fixture
 ) -> None:
     visit = await plane.visit()
     hello = await visit.hear()
