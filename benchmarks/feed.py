@@ -24,6 +24,8 @@ from tests.servers import ServerProcess
 
 BREAKERS, CHANGED = 1000, 50
 ROUNDS = 20
+STORM = 20.0
+PING, PONG = 0x89, 0x8A
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -72,9 +74,11 @@ class Reader(asyncio.Protocol):
         self._port = port
         self._buffer = bytearray()
         self._open = False
+        self._transport: Any = None
         self.large: list[float] = []
 
     def connection_made(self, transport: Any) -> None:
+        self._transport = transport
         transport.write(handshake(self._port))
 
     def data_received(self, data: bytes) -> None:
@@ -98,6 +102,8 @@ class Reader(asyncio.Protocol):
             return False
         if length > 4096:
             self.large.append(time.monotonic())
+        if buffer[0] == PING:
+            self._transport.write(bytes((PONG, 0x80 | length, 0, 0, 0, 0)) + buffer[begins : begins + length])
         del buffer[: begins + length]
         return True
 
@@ -148,15 +154,26 @@ async def measured(server: Server, sockets: int) -> None:
         line(f"{way}: processor a message and socket", statistics.mean(cost[way]), "us")
 
 
-async def storm(server: Server, seconds: float) -> tuple[float, float]:
-    """Memory before and after a storm of 200 rows five times a second, in MB."""
-    await asyncio.to_thread(server.knock, "change?rows=200")
-    await asyncio.sleep(1)
+async def storm(server: Server, seconds: float) -> float:
+    """MB of memory that a storm adds, of 200 rows five times a second."""
     before, ends = server.memory(), time.monotonic() + seconds
     while time.monotonic() < ends:
         await asyncio.to_thread(server.knock, "change?rows=200")
         await asyncio.sleep(0.2)
-    return before, server.memory()
+    return server.memory() - before
+
+
+async def deaf(server: Server) -> None:
+    """One who reads all along; then beside them one who never does."""
+    await asyncio.get_running_loop().create_connection(lambda: Reader(server.port), "127.0.0.1", server.port)
+    await storm(server, 10.0)  # what any reader and any storm cost once
+    line(f"memory that {STORM:.0f} s of storm add while everybody reads", await storm(server, STORM), "MB")
+    with closing(socket.socket()) as never:
+        never.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        never.connect(("127.0.0.1", server.port))
+        never.sendall(handshake(server.port))
+        line("what a reader that never reads costs at once: its snapshot", await storm(server, 3.0), "MB")
+        line(f"memory that {STORM:.0f} s of storm add to that", await storm(server, STORM), "MB", "goal: none")
 
 
 def line(what: str, value: float, unit: str, goal: str = "") -> None:
@@ -169,13 +186,8 @@ def main() -> None:
     sockets = parser.parse_args().sockets
     with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server:
         asyncio.run(measured(server, sockets))
-    with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server, closing(socket.socket()) as deaf:
-        asyncio.run(storm(server, 5.0))  # what any storm costs once
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        deaf.connect(("127.0.0.1", server.port))
-        deaf.sendall(handshake(server.port))
-        before, after = asyncio.run(storm(server, 20.0))
-        line("memory that 20 s of storm add for a reader that never reads", after - before, "MB", "goal: none")
+    with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server:
+        asyncio.run(deaf(server))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client import Counter
+
 from breakers.api.health import without
 from breakers.fleet import fleet
 
@@ -27,6 +29,13 @@ BACKLOG = 500
 """Frames that wait for one reader; a slower one gets a fresh snapshot in their place."""
 EVENTS = 1000
 """Events kept between two ticks; the oldest go first, the history has them all."""
+PATIENCE = 40.0
+"""Seconds for which a socket may take nothing of what it was sent. Daphne drops those that answer no ping somewhat
+later and without a word; and not at all those that still talk."""
+DEAF = 4408
+"""Close code: it took nothing for that long."""
+
+_DEAF_READERS = Counter("control_plane_deaf_readers_total", "Sockets of the feed that were closed: they took nothing.")
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -40,6 +49,7 @@ class Reader:
         self._send = send
         self._frames: deque[str] = deque()
         self._wake = asyncio.Event()
+        self._given_up = False
 
     def offer(self, frame: str) -> None:
         """Queue one frame for a reader that keeps up; one that does not forgets all and waits for a snapshot."""
@@ -56,13 +66,21 @@ class Reader:
         self.stale = False
         self.offer(snapshot)
 
+    def check(self) -> None:
+        """Give up on a socket that takes nothing: what it was sent last stays in memory for as long as it is there."""
+        if self.gate.closed_for >= PATIENCE and not self._given_up:
+            self._given_up = True
+            self._wake.set()
+            _DEAF_READERS.inc()
+
     async def pump(self) -> None:
-        """Write until cancelled. One task a reader, so that none waits for another."""
-        while True:
+        """Write until cancelled or given up. One task a reader, so that none waits for another."""
+        while not self._given_up:
             await self._wake.wait()
             self._wake.clear()
             while self._frames:
                 await self._send({"type": "websocket.send", "text": self._frames.popleft()})
+        await self._send({"type": "websocket.close", "code": DEAF})
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +158,8 @@ class Hub:
 
     async def _tick(self) -> None:
         """Collect in a thread, so that a thousand rows never hold up the loop; then hand out."""
+        for reader in self._readers:
+            reader.check()
         waiting = [reader for reader in self._readers if reader.stale and not reader.gate.closed]
         try:
             batch = await asyncio.to_thread(self._collect, bool(waiting))

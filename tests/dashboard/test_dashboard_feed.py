@@ -6,18 +6,22 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.test import Client
+from prometheus_client import REGISTRY
+from twisted.internet.testing import StringTransport
 
 from breakers import services
 from breakers.fleet import fleet
 from breakers.services import Actor
 from dashboard import hub as hub_module
-from dashboard.gate import Gate
+from dashboard.gate import Gate, watch
 from dashboard.hub import Hub, Reader
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -269,6 +273,49 @@ async def test_a_reader_whose_send_waits_has_a_bounded_backlog() -> None:
         await asyncio.sleep(0)
     pump.cancel()
     assert len(sent) <= 2  # what was on its way, and the fresh one
+
+
+class Clock:
+    """Seconds, as a test wants them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_socket_that_takes_nothing_for_long_is_closed_and_counted(ground: None) -> None:
+    clock, sent = Clock(), asyncio.Queue[dict[str, Any]]()
+    gate = Gate(lambda: None, clock)
+    hub, reader = Hub(), Reader(sent.put, gate)
+    hub._readers.add(reader)
+    pump = asyncio.create_task(reader.pump())
+    before = REGISTRY.get_sample_value("control_plane_deaf_readers_total")
+    gate.pauseProducing()
+    for clock.now in (39.0, 45.0, 84.0):
+        if clock.now == 45.0:  # it took what it had, and is full again
+            gate.resumeProducing()
+            gate.pauseProducing()
+        await hub._tick()
+    assert sent.empty()
+    for clock.now in (85.0, 86.0):
+        await hub._tick()
+    assert await asyncio.wait_for(sent.get(), 10) == {"type": "websocket.close", "code": 4408}
+    await asyncio.wait_for(pump, 10)
+    assert sent.empty(), "it is told once"
+    assert REGISTRY.get_sample_value("control_plane_deaf_readers_total") == (before or 0.0) + 1
+
+
+def test_the_transport_behind_the_server_opens_and_closes_the_gate() -> None:
+    opened: list[str] = []
+    transport = StringTransport()
+    transport.registerProducer(object(), True)  # the HTTP channel's, before the upgrade
+    gate = watch(partial(print, SimpleNamespace(transport=transport)), lambda: opened.append("once"))
+    transport.producer.pauseProducing()
+    assert gate.closed
+    transport.producer.resumeProducing()
+    assert (gate.closed, gate.closed_for, opened) == (False, 0.0, ["once"])
 
 
 # --- who may -----------------------------------------------------------------------------------------------------
