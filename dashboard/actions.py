@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.contrib import messages
@@ -29,6 +29,9 @@ from .words import plural
 Answer = tuple[int, str, dict[str, Any]]
 """Status, sentence, and what a script wants to know besides."""
 
+_MAY_NOT: Final = "You may not do this: it needs the operator role."
+_NOT_SIGNED_IN: Final = "You are not signed in: nothing was done. Sign in, then do it again."
+
 
 def operation(permission: str) -> Callable[[Callable[[HttpRequest], Answer]], Callable[[HttpRequest], HttpResponse]]:
     """A POST that takes ``permission``; refusals and lost races are answers like any other."""
@@ -47,7 +50,7 @@ def operation(permission: str) -> Callable[[Callable[[HttpRequest], Answer]], Ca
 def attempted(action: Callable[[HttpRequest], Answer], request: HttpRequest, permission: str) -> Answer:
     """What came of it, whatever that is, as an answer."""
     if not may_operate(request.user, permission):
-        return 403, "You may not do this: it needs the operator role.", {}
+        return 403, _MAY_NOT if request.user.is_authenticated else _NOT_SIGNED_IN, {}
     try:
         return action(request)
     except NotFound as problem:

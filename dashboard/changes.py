@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from .words import clock, moment
 
 TOGETHER = timedelta(seconds=30)
 """The same change of one breaker on several instances within this time reads as one."""
+KEY = re.compile(r"[ct][0-9]{1,17}")
+"""Of an entry: ``c`` for people's changes or ``t`` for transitions, and its number."""
 SCAN = 200
 """Rows looked at for the newest entries."""
 MINUTES = 60
@@ -99,13 +102,7 @@ class Cursor:
             found = moment(at)
         except ValueError:
             return None
-        valid = (
-            found is not None
-            and found.tzinfo is not None
-            and key[:1] in ("c", "t")
-            and key[1:].isdecimal()
-            and len(key) <= 18
-        )
+        valid = found is not None and found.tzinfo is not None and KEY.fullmatch(key)
         return cls(found, key) if found is not None and valid else None
 
     def after(self, table: str) -> Q:
@@ -123,6 +120,16 @@ def newest(count: int, *, name: str | None = None, what: str = "", after: Cursor
     found = [] if what == "actions" else [of_transition(row) for row in transitions[:count]]
     found += [] if what == "transitions" else [of_change(row) for row in actions[:count]]
     return sorted(found, key=lambda entry: entry.place, reverse=True)[:count]
+
+
+def named(key: str) -> Entry | None:
+    """The entry of a permalink; ``None`` where there is none, or none any more."""
+    if not KEY.fullmatch(key):
+        return None
+    number = int(key[1:])
+    if key[0] == "t":
+        return next(map(of_transition, selectors.history().filter(pk=number)), None)
+    return next(map(of_change, selectors.changes().filter(pk=number)), None)
 
 
 def latest(count: int) -> list[Entry]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from breakers.core.config import BREAKER_FIELDS, HTTP_FIELDS, TABLE_DEFAULTS, Field, HttpConfig
+from breakers.core.config import BREAKER_FIELDS, HTTP_FIELDS, TABLE_DEFAULTS, CircuitBreakerConfig, Field, HttpConfig
 from breakers.fleet import Row
 from breakers.models import BreakerRecord
 
@@ -132,6 +132,18 @@ def next_probe(row: Row, now: datetime) -> str:
     if row["ready_to_probe"]:
         return "with the next call"
     return words.NOTHING if at is None else words.duration(max(0.0, (at - now).total_seconds()))
+
+
+def slow_calls(window: Mapping[str, Any], config: CircuitBreakerConfig) -> dict[str, Any] | None:
+    """The share of slow calls of the live windows against its limit; ``None`` where that rule is off."""
+    limit, rate = config.slow_call_rate_threshold, window["slow_call_rate"]
+    if limit is None:
+        return None
+    return {
+        "rate": "few calls" if rate is None else words.percent(rate),
+        "limit": f"limit {words.limit(limit)}, slow from {config.slow_call_duration:g} s",
+        "over": rate is not None and rate >= limit,
+    }
 
 
 def latency(seconds: float | None) -> str:

@@ -108,6 +108,7 @@ def breaker(request: HttpRequest, name: str) -> HttpResponse:
         record=record,
         limit="" if row["limit"] is None else f"limit {limit(row['limit'])}",
         next_probe=detail.next_probe(row, now),
+        slow=detail.slow_calls(fleet.metrics(name)["window"], record.config),
         p50=detail.latency(row["p50"]),
         p95=detail.latency(row["p95"]),
         p99=detail.latency(row["p99"]),
@@ -148,12 +149,15 @@ def alerts(request: HttpRequest) -> HttpResponse:
 @require_safe
 @readable
 def events(request: HttpRequest) -> HttpResponse:
-    """Transitions, operator actions and config changes in one list; ``before`` turns the page."""
-    name, what = request.GET.get("breaker", "").strip(), request.GET.get("what", "")
-    after = changes.Cursor.parse(request.GET.get("before", ""))
+    """Transitions, operator actions and config changes in one list; ``before`` turns the page, ``event`` begins it."""
+    name, what, key = request.GET.get("breaker", "").strip(), request.GET.get("what", ""), request.GET.get("event", "")
+    first = told(request, lambda: changes.named(key)) if key else None
+    after = changes.Cursor.parse(first.cursor if first else request.GET.get("before", ""))
     found = told(request, lambda: changes.newest(EVENTS, name=name or None, what=what, after=after))
     older = found[-1].cursor if found and len(found) == EVENTS else ""
-    context = {"entries": found, "name": name, "what": what, "older": older, "paged": "before" in request.GET}
+    found = [first, *found] if first and found is not None else found
+    context = {"entries": found, "name": name, "what": what, "older": older, "paged": bool(key or after)}
+    context["lost"] = key and not first and found is not None
     return show(request, "dashboard/events.html", "events", "Events", **context)
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views import defaults
+from django.views import csrf, defaults
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _wants_page(request):
         return defaults.bad_request(request, exception)
     return _error(400, "bad_request", "The request cannot be read, or is for another host.")
+
+
+def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form without the token of its session: signed in or out elsewhere since, or somebody else's page."""
+    if _wants_page(request):
+        return csrf.csrf_failure(request, reason)
+    return _error(403, "csrf_failed", "This page is older than your session: nothing was done. Load it again.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from breakers import services
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.states import CircuitBreakerState
-from breakers.core.wire import BreakerStatus, Counts, Report
+from breakers.core.wire import BreakerStatus, Counts, Report, WindowCounts
 from breakers.fleet import Row, fleet
 from breakers.models import InstanceIdentity
 from breakers.services import Actor
@@ -94,10 +94,18 @@ class Told:
     def id(self) -> UUID:
         return self.identity.id
 
-    def tell(self, name: str, state: str = "closed", *, resets: tuple[str, ...] = (), **counts: int) -> None:
+    def tell(
+        self,
+        name: str,
+        state: str = "closed",
+        *,
+        resets: tuple[str, ...] = (),
+        window: WindowCounts | None = None,
+        **counts: int,
+    ) -> None:
         self._reports += 1
         epoch = self._epochs[name] = self._epochs.get(name, 0) + 1
-        status = BreakerStatus(name, CircuitBreakerState(state), epoch, counts=Counts(**counts))
+        status = BreakerStatus(name, CircuitBreakerState(state), epoch, counts=Counts(**counts), window=window)
         now = timezone.now()
         report = Report(self._reports, now.timestamp(), fleet.revision, (status,), resets=resets)
         fleet.report(self.id, report, now)

@@ -15,9 +15,9 @@ from django.utils import timezone
 
 from breakers import services
 from breakers.core.states import CircuitBreakerState, Override
-from breakers.core.wire import TransitionReport
+from breakers.core.wire import TransitionReport, WindowCounts
 from breakers.fleet import fleet
-from breakers.models import ApiKey, ConfigChange, InstanceIdentity
+from breakers.models import ApiKey, ConfigChange, InstanceIdentity, StateChange
 from breakers.services import Actor
 from dashboard.recent import Recent
 
@@ -145,6 +145,34 @@ def test_events_turn_the_page_and_filter(fleet_of_two: Any, look: Callable[[str]
     assert "Nothing is recorded." in look("/events?breaker=nobody")
     assert "Nothing is recorded." in look("/events?before=2020-01-01T00:00:00%2B00:00+t9")
     assert "60 % failed" in look("/events?before=nonsense")
+
+
+def test_a_permalink_finds_its_event_however_old_that_is(
+    fleet_of_two: Any, look: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.views.EVENTS", 1)
+    opened = StateChange.objects.get()
+    services.breaker_reset(name="calm", reason="", by=Actor("user", "alice"))
+    assert f'id="t{opened.pk}"' not in look("/events?what=")
+    page = look(f"/events?event=t{opened.pk}")
+    assert re.findall(r'<tr role="row" id="(\w+)"', page)[0] == f"t{opened.pk}"
+    assert f'href="/dashboard/events?event=t{opened.pk}#t{opened.pk}"' in page
+    assert "data-live data-every" not in page.partition('id="events"')[2][:200], "it stays what it links to"
+    for gone in ("t999999", "c0", "x1", "t", "t1;"):
+        assert "That event is not kept any more." in look(f"/events?event={gone}")
+
+
+def test_slow_calls_stand_against_their_limit_where_there_is_one(
+    breaker: Callable[..., None], instance: Callable[..., Any], look: Callable[[str], str]
+) -> None:
+    breaker("slow", slow_call_duration=2.0, slow_call_rate_threshold=0.5, minimum_calls=10)
+    breaker("plain")
+    told = instance("payments")
+    told.tell("slow", window=WindowCounts(20, 0, 15))
+    told.tell("plain")
+    page = look("/breakers/slow")
+    assert '<span class="over">75.0%</span> <small>limit 50%, slow from 2 s</small>' in page
+    assert "Slow calls" not in look("/breakers/plain")
 
 
 def test_older_events_follow_without_a_gap(
@@ -292,8 +320,29 @@ def test_a_link_changes_nothing(fleet_of_two: Any, operator: User, signed_in: Si
 def test_a_form_of_another_page_is_refused(fleet_of_two: Any, operator: User) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(operator)
-    assert client.post("/dashboard/reset", {"target": "bank-api 1"}, headers=JSON).status_code == 403
+    refused = client.post("/dashboard/reset", {"target": "bank-api 1"}, headers=JSON)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "csrf_failed")
+    page = client.post("/dashboard/reset", {"target": "bank-api 1"}, headers=HTML)
+    assert page.status_code == 403
+    assert "This page was older than your session" in page.content.decode()
     assert audit("reset") == []
+
+
+def test_what_is_not_allowed_or_is_for_another_host_is_told_on_a_page(viewer: User, signed_in: SignedIn) -> None:
+    client = signed_in(viewer)
+    refused = client.get("/admin/breakers/apikey/add/", headers=HTML)
+    assert refused.status_code == 403
+    assert "You may not do this" in refused.content.decode()
+    odd = client.get("/dashboard", headers={**HTML, "Host": "elsewhere.example"})
+    assert odd.status_code == 400
+    assert "This cannot be answered" in odd.content.decode()
+
+
+def test_whose_session_ended_is_told_so_and_not_that_a_role_is_missing(
+    fleet_of_two: Any, viewer: User, signed_in: SignedIn
+) -> None:
+    for client, word in ((signed_in(viewer), "operator role"), (Client(), "You are not signed in")):
+        assert word in client.post("/dashboard/reset", {"target": "bank-api 1"}, headers=JSON).json()["message"]
 
 
 def test_a_reset_never_leads_elsewhere(fleet_of_two: Any, operator: User, signed_in: SignedIn) -> None:
