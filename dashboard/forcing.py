@@ -44,12 +44,13 @@ def questions(row: Row) -> list[dict[str, Any]]:
 
 def question(override: Override, row: Row, form: Form) -> dict[str, Any]:
     live = row["instances"]["total"] - row["instances"]["silent"]
+    before, _, after = _WARNINGS[override].partition("{live}")
     return {
         "key": override.value,
         "label": WORDS[override],
         "title": f"Force {row['name']} {override.value.removeprefix('forced_')}?",
         "url": reverse("dashboard:force", args=[row["name"], override.value]),
-        "warning": _WARNINGS[override].format(live=plural(live, "instance")),
+        "warning": {"before": before, "live": plural(live, "instance"), "after": after},
         "target": f"{row['name']} {row['version']}",
         "form": form,
     }

@@ -91,10 +91,10 @@ def spark(trend: Sequence[float | None]) -> tuple[str, str]:
     first = SPARK_POINTS - len(trend)
     line = area = ""
     for run in _runs(trend):
-        points = [(_across(first + place), _up(value)) for place, value in run]
-        path = "L".join(f"{x} {y}" for x, y in points)
-        line += f"M{path}" if len(points) > 1 else f"M{path}h1"
-        area += f"M{points[0][0]} {SPARK_HEIGHT}L{path}L{points[-1][0]} {SPARK_HEIGHT}z"
+        (x, y), *others = [(_across(first + place), _up(value)) for place, value in run]
+        path = "".join(f"L{x} {y}" for x, y in others)
+        line += f"M{x} {y}h0{path}"  # without a length it is a dot, where no other follows
+        area += f"M{x} {SPARK_HEIGHT}V{y}{path}V{SPARK_HEIGHT}z"
     return line, area
 
 

@@ -1,5 +1,5 @@
 // What a click asks for. What became of it is what the server and the instances say.
-import { byId, on, part, say, toast } from "./page.js";
+import { byId, hide, keys, on, part, say, toast } from "./page.js";
 import { texts } from "./rows.js";
 import { affected } from "./verdict.js";
 import { count, plural } from "./words.js";
@@ -13,7 +13,8 @@ async function send(url, fields) {
 	try {
 		const answer = await fetch(url, { method: "POST", headers: { Accept: "application/json" }, body });
 		const said = answer.headers.get("Content-Type")?.includes("json") ? await answer.json() : {};
-		return { ok: answer.ok, status: answer.status, message: `The server refused (${answer.status}).`, ...said };
+		const { ok, status } = answer;
+		return { ok, status, message: said.error?.message ?? `The server refused (${status}).`, ...said };
 	} catch {
 		return { ok: false, message: "The server gave no answer. Nothing is known to have happened." };
 	}
@@ -21,17 +22,25 @@ async function send(url, fields) {
 
 function pending(button, on) {
 	button.ariaBusy = button.ariaDisabled = on ? "true" : null; // not disabled: the focus stays
-	button.toggleAttribute("data-pending", on);
 }
 
-/** A dialog that is open until its answer is one, not another question: the answer, or null where it was dismissed. */
-function ask(dialog, url, fields, words = {}) {
+let asked = null; // the open dialog says what is true now
+
+/** Asks until the answer is no other question: the answer, or null. `tell()`: words by data-part, and whether it is `over`. */
+function ask(dialog, url, fields, tell) {
 	const form = part(dialog, "form");
 	const spot = (name) => part(form, `[data-part=${name}]`);
 	const [go, confirm, problem] = ["go", "confirm", "problem"].map(spot);
 	form.reset();
-	for (const [name, text] of Object.entries({ problem: "", ...words })) say(spot(name), text);
-	confirm?.toggleAttribute("hidden", true);
+	say(problem, "");
+	pending(go, false);
+	hide(confirm, true);
+	asked = () => {
+		const { over, ...words } = tell();
+		for (const [name, text] of Object.entries(words)) if (spot(name)) say(spot(name), text);
+		if (over) go.ariaDisabled = "true";
+	};
+	asked();
 	dialog.showModal();
 	return new Promise((done) => {
 		const ended = new AbortController();
@@ -41,19 +50,20 @@ function ask(dialog, url, fields, words = {}) {
 			if (go.ariaDisabled) return;
 			pending(go, true);
 			const answer = await send(url, { ...Object.fromEntries(new FormData(form)), ...fields });
+			if (ended.signal.aborted) return done(answer); // dismissed meanwhile, and told all the same
 			pending(go, false);
 			say(problem, answer.message);
-			confirm?.toggleAttribute("hidden", !answer.confirm);
-			if (ASKS_BACK.includes(answer.status)) return;
+			hide(confirm, !answer.confirm);
+			if (ASKS_BACK.includes(answer.status)) return asked();
 			done(answer);
 			dialog.close();
 		}, { signal: ended.signal });
-		on(dialog, "close", () => (ended.abort(), done(null)), { once: true });
+		on(dialog, "close", () => (asked = null, ended.abort(), go.ariaBusy || done(null)), { once: true });
 	});
 }
 
-/** `rowOf(name)` is the row as last heard, or null; `words()` what the dialog of many says. */
-export function actions(rowOf, words) {
+/** `rowOf(name)` is the row as last heard, or null; `many()` what the dialog of many says, or null. */
+export function actions(rowOf, many) {
 	const orders = new Map(); // by command: a reset's id, or a breaker and when its override ends
 
 	function show(command) {
@@ -64,6 +74,7 @@ export function actions(rowOf, words) {
 		const rest = missing && settled ? `, ${count(missing)} no answer` : "";
 		const so = targeted ? `${count(confirmed)} of ${count(targeted)} confirmed${rest}` : "no instance is linked";
 		toast(`${text}: ${so}`, settled ? (missing ? "warning" : "success") : "info", line);
+		line.ariaBusy = settled ? null : "true"; // who listens hears the end
 		if (settled && button) pending(button, false);
 	}
 
@@ -103,25 +114,47 @@ export function actions(rowOf, words) {
 		if (answer.command) follow(answer, text || answer.message.replace(/\.$/, ""), button, line);
 	}
 
+	/** What a dialog says of one breaker, seen at that version. */
+	function about(name, version) {
+		const seen = rowOf(name);
+		return () => {
+			const row = rowOf(name);
+			const over = seen && !row;
+			const moved = row && row.version !== +version && `changed meanwhile: it is at v${row.version} now`;
+			const problem = `${name} was ${over ? "deleted meanwhile" : moved}. Look again, then decide.`;
+			return { name, ...facts(row ?? seen), over, ...((over || moved) && { problem }) };
+		};
+	}
+
 	on(document, "click", (event) => {
 		const button = event.target.closest("button.act:enabled, [data-dialog]");
-		if (!button) return;
+		const { dialog } = button?.dataset ?? {};
+		const all = dialog === "all-dialog";
+		if (!button || (all && !many())) return;
 		event.preventDefault();
 		if (button.ariaDisabled) return;
 		const target = button.value || (byId("breaker")?.dataset.target ?? "");
-		const [name, , instance] = target.split(" ");
-		const { dialog } = button.dataset;
+		const [name, version, instance] = target.split(" ");
 		const reset = `Reset ${name}`;
-		if (dialog) act(button, null, ask(byId(dialog), button.href, { target }, words?.()));
+		const tell = all ? many : about(name, version);
+		if (dialog) act(button, null, ask(byId(dialog), button.href, { target }, tell));
 		else if (instance || button.formAction.endsWith("/release")) {
 			pending(button, true);
 			act(button, instance && reset, send(button.formAction, { target }));
-		} else act(button, reset, ask(byId("reset-dialog"), button.formAction, { target }, { name, ...facts(rowOf(name)) }));
+		} else act(button, reset, ask(byId("reset-dialog"), button.formAction, { target }, tell));
 	});
+
+	keys.r = () => {
+		const place = document.activeElement.closest(".row") ?? part(document, ".page-head");
+		place?.querySelector(".act[formaction$=reset]")?.click();
+	};
 
 	return {
 		event: (message) => message.kind === "reset_progress" && heard(message.command, message),
-		rows: compare,
+		rows(rows) {
+			compare(rows);
+			asked?.();
+		},
 	};
 }
 
@@ -129,6 +162,6 @@ function facts(row) {
 	if (!row) return { count: "all instances", facts: "" };
 	const { word, some, rate, limit_text: limit } = texts(row);
 	const state = `${word} on ${some} of ${plural(affected(row)[1], "instance")}.`;
-	const now = row.failure_rate === null ? "Too few calls for a failure rate" : `Failure rate now ${rate}${limit && `, ${limit}`}`;
-	return { count: plural(row.instances.total - row.instances.silent, "instance"), facts: `${state} ${now}.` };
+	const now = `Failure rate now: ${rate}${limit && `, ${limit}`}.`;
+	return { count: plural(row.instances.total - row.instances.silent, "instance"), facts: `${state} ${now}` };
 }

@@ -1,8 +1,9 @@
 // One breaker: its facts as they are heard; the server writes the rest.
 import { actions } from "./actions.js";
 import { live } from "./live.js";
-import { all, byId, icon, part, say, start } from "./page.js";
+import { all, byId, copy, icon, part, say, start } from "./page.js";
 import { aim, texts } from "./rows.js";
+import { bar } from "./shapes.js";
 import { kindOf } from "./verdict.js";
 import { duration } from "./words.js";
 
@@ -18,14 +19,13 @@ function end() {
 	if (gone) return;
 	gone = true;
 	row = null;
+	act.rows([]);
 	place.dataset.state = "no_data";
 	icon(part(place, ".badge"), "no_data");
 	say(byId("said"), "Deleted");
-	byId("gone").append(byId("gone-words").content);
+	byId("gone").append(copy("gone-words"));
 	for (const button of all(".btn", place)) {
-		button.role = "button";
-		button.ariaDisabled = "true";
-		button.title = `${name} was deleted`;
+		Object.assign(button, { role: "button", ariaDisabled: "true", title: `${name} was deleted` });
 		button.removeAttribute("href");
 	}
 }
@@ -43,6 +43,7 @@ function paint({ type, rows, removed }) {
 	byId("age").dataset.age = row.since ?? "";
 	for (const cell of all("[data-cell]", place)) say(cell, words[cell.dataset.cell]);
 	icon(part(place, ".badge"), kind);
+	place.classList.toggle("over", bar(row)[2]);
 	aim(part(place, ".page-head .act"), row);
 	act.rows(rows);
 }

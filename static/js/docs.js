@@ -1,4 +1,4 @@
-// The API to read and try. Requests go out with the reader's session, so they need its token.
+// The API to read and try, with the reader's session and so with its token.
 
 const place = document.getElementById("document");
 

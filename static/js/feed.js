@@ -17,7 +17,6 @@ export class Feed {
 		this.polled = this.attempts = this.nextTry = this.serverTime = this.asked = 0;
 		this.lostAt = now();
 		addEventListener("online", () => this.reconnect());
-		addEventListener("offline", () => this.on.moved());
 	}
 
 	/** Seconds between what is shown and now. */
@@ -28,10 +27,6 @@ export class Feed {
 	/** No socket gets through: the page asks instead. */
 	get cutOff() {
 		return !this.synced && now() - this.lostAt > 1000 * POLL_AFTER;
-	}
-
-	get wait() {
-		return Math.max(0, Math.ceil((this.nextTry - now()) / 1000));
 	}
 
 	/** Now by the server's clock. */
@@ -61,13 +56,17 @@ export class Feed {
 		socket.onmessage = (message) => this.socket === socket && this.take(JSON.parse(message.data));
 		socket.onclose = (close) => {
 			if (this.socket !== socket) return;
-			if (this.synced) this.lostAt = now();
-			this.synced = false;
+			this.lose();
 			this.signedOut = close.code === SIGNED_OUT;
 			if (!opened) this.ask();
 			if (!this.signedOut) this.retry();
 			this.on.moved();
 		};
+	}
+
+	lose() {
+		if (this.synced) this.lostAt = now();
+		this.synced = false;
 	}
 
 	retry() {
@@ -78,13 +77,12 @@ export class Feed {
 	}
 
 	reconnect() {
-		if (this.synced && this.state === "live") return;
+		if (this.state === "live") return;
 		const old = this.socket;
-		this.socket = null;
-		old?.close();
-		this.lostAt = this.synced ? now() : this.lostAt;
-		this.synced = this.signedOut = false;
+		this.lose();
+		this.signedOut = false;
 		this.open();
+		old?.close();
 		this.on.moved();
 	}
 
@@ -94,17 +92,13 @@ export class Feed {
 			this.serverTime = Date.parse(message.server_time);
 			this.offset = Math.min(this.offset ?? Infinity, now() - this.serverTime);
 		}
-		if (message.type === "snapshot") {
+		const { type } = message;
+		if (type === "snapshot") {
 			this.synced = true;
 			this.polled = this.attempts = 0;
-			this.on.snapshot?.(message);
-			this.on.moved();
-		} else if (this.synced && message.type === "update") {
-			this.on.update?.(message);
-			if (document.hidden) this.on.moved(); // its clock may sleep
-		} else if (message.type === "event") {
-			this.on.event?.(message);
 		}
+		if (this.synced || type === "event") this.on[type]?.(message);
+		if (type === "snapshot" || document.hidden) this.on.moved(); // a hidden page's clock may sleep
 	}
 
 	tick() {

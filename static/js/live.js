@@ -49,7 +49,7 @@ export function live() {
 
 /** Makes `old` say what `fresh` says. `held`: somebody looks, so what has an id keeps its place. */
 function morph(old, fresh, held) {
-	if (old.isEqualNode(fresh) || old.matches?.("[data-pending]") || fresh.matches?.("[data-away]")) return;
+	if (old.isEqualNode(fresh) || old.ariaBusy || fresh.matches?.("[data-away]")) return;
 	if (old.nodeName !== fresh.nodeName || fresh.nodeType !== Node.ELEMENT_NODE) {
 		old.replaceWith(document.adoptNode(fresh));
 		return;
@@ -74,9 +74,6 @@ function morph(old, fresh, held) {
 		else old.insertBefore(twin, place);
 		morph(twin, node, held);
 	}
-	while (place) {
-		const next = place.nextSibling;
-		place.remove();
-		place = next;
-	}
+	while (place?.nextSibling) place.nextSibling.remove();
+	place?.remove();
 }

@@ -1,7 +1,7 @@
 // The overview: rows as they are heard, painted once a frame at most, hidden once a second.
 import { actions } from "./actions.js";
 import { live } from "./live.js";
-import { all, announce, byId, free, head, icon, on, part, put, say, start } from "./page.js";
+import { all, announce, byId, head, hide, icon, keys, on, part, put, say, start } from "./page.js";
 import { Lists } from "./rows.js";
 import { chipOf, matches, tally, verdict, worstFirst } from "./verdict.js";
 import { count, pageOf, plural } from "./words.js";
@@ -10,7 +10,7 @@ const rows = new Map();
 const changed = new Set();
 const filter = { state: "", group: "", search: "", ...Object.fromEntries(new URLSearchParams(location.search)) };
 const lists = new Lists();
-const act = actions((name) => rows.get(name) ?? null, resetAll);
+const act = actions((name) => rows.get(name), resetAll);
 const regions = live();
 let due = false;
 let painted = 0;
@@ -27,8 +27,8 @@ const feed = start({
 		regions.soon();
 	},
 	update(message) {
-		take(message);
 		for (const name of message.removed) rows.delete(name);
+		take(message);
 		if (!shown) soon();
 	},
 	event(message) {
@@ -81,14 +81,14 @@ function judge() {
 	icon(byId("verdict"), level);
 	if (byId("verdict-title").textContent !== title) announce(title);
 	say(byId("verdict-title"), title);
-	byId("verdict-worst").toggleAttribute("hidden", !worst);
+	hide(byId("verdict-worst"), !worst);
 	const link = part(byId("verdict-worst"), "a");
 	say(link, worst);
 	put(link, "href", pageOf(worst));
 	say(byId("verdict-detail"), detail);
-	head(`${open ? `(${open} open) ` : ""}Overview · Breakers`, level);
-	byId("onboarding")?.toggleAttribute("hidden", rows.size > 0);
-	byId("fleet").toggleAttribute("hidden", !rows.size);
+	head(`${open ? `(${count(open)} open) ` : ""}Overview · Breakers`, level);
+	hide(byId("onboarding"), rows.size > 0);
+	hide(byId("fleet"), !rows.size);
 }
 
 function chips() {
@@ -104,6 +104,7 @@ function chips() {
 
 // What the dialog of Reset all says.
 function resetAll() {
+	if (!rows.size) return null; // the server knows
 	const now = [...rows.values()].filter(isShown);
 	const open = now.filter((row) => chipOf(row) === "open").length;
 	const facts = `${count(open)} of them ${open === 1 ? "is" : "are"} open now. Overrides stay.`;
@@ -121,11 +122,11 @@ on(byId("search"), "input", (event) => {
 	paint();
 });
 
-on(document, "keydown", (event) => {
-	if (!free(event)) return;
+function step(by) {
 	const links = all(".rows a.name").filter((link) => link.checkVisibility());
-	const here = links.indexOf(document.activeElement?.closest(".row")?.querySelector("a.name"));
-	if (event.key === "j") links[Math.min(here + 1, links.length - 1)]?.focus();
-	if (event.key === "k") links[Math.max(here - 1, 0)]?.focus();
-	if (event.key === "r" && here >= 0) part(links[here].closest(".row"), ".act").click();
-});
+	const here = links.indexOf(document.activeElement.closest(".row")?.querySelector("a.name"));
+	links[Math.min(Math.max(here + by, 0), links.length - 1)]?.focus();
+}
+keys["/"] = () => byId("search").focus();
+keys.j = () => step(1);
+keys.k = () => step(-1);

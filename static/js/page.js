@@ -16,10 +16,11 @@ export function say(node, text) {
 	else node.textContent = text;
 }
 export const put = (node, name, value) => node.getAttribute(name) !== value && node.setAttribute(name, value);
+export const copy = (id) => byId(id).content.firstElementChild.cloneNode(true);
+export const hide = (node, yes) => node?.toggleAttribute("hidden", yes);
 export const icon = (node, kind) => put(part(node, "use"), "href", `#i-${kind}`);
 
-export function toast(text, level = "info", node = null) {
-	const line = node ?? byId("toast").content.firstElementChild.cloneNode(true);
+export function toast(text, level, line = copy("toast")) {
 	line.dataset.level = level;
 	say(line, text);
 	if (!line.isConnected) byId("toasts").append(line);
@@ -37,9 +38,7 @@ export const watched = (node) => (HOVERS && node.matches(":hover")) || (keyed &&
 
 let told = { title: document.title, level: byId("favicon").dataset.level };
 /** What the tab says of the fleet, for as long as it is sure. */
-export function head(title, level) {
-	told = { title, level };
-}
+export const head = (title, level) => (told = { title, level });
 
 let news = "";
 let announced = 0;
@@ -54,33 +53,24 @@ export function announce(text = news) {
 
 const keysOn = () => localStorage.getItem("keys") !== "off";
 
-function theme() {
+on(byId("theme"), "click", () => {
 	const { dataset } = document.documentElement;
-	on(byId("theme"), "click", () => {
-		dataset.theme ??= matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-		dataset.theme = dataset.theme === "dark" ? "light" : "dark";
-		localStorage.setItem("theme", dataset.theme);
-	});
-}
+	dataset.theme ||= matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+	dataset.theme = dataset.theme === "dark" ? "light" : "dark";
+	localStorage.setItem("theme", dataset.theme);
+});
 
-function keys() {
-	const box = byId("keys-on");
-	box.checked = keysOn();
-	on(box, "change", () => localStorage.setItem("keys", box.checked ? "on" : "off"));
-	on(document, "keydown", (event) => {
-		if (event.key === "?" && free(event)) byId("help-dialog").showModal();
-		if (event.key === "/" && free(event) && byId("search")) {
-			event.preventDefault();
-			byId("search").focus();
-		}
-	});
-}
-
-/** Whether a single key is a command. */
-export function free(event) {
-	const typing = event.target.closest("input, textarea, select, dialog");
-	return keysOn() && !typing && !event.ctrlKey && !event.metaKey && !event.altKey;
-}
+const box = byId("keys-on");
+box.checked = keysOn();
+on(box, "change", () => localStorage.setItem("keys", box.checked ? "on" : "off"));
+/** What single keys do, outside of fields and dialogs. */
+export const keys = { "?": () => byId("help-dialog").showModal() };
+on(document, "keydown", (event) => {
+	const { key, target, ctrlKey, metaKey, altKey } = event;
+	if (!keysOn() || !keys[key] || ctrlKey || metaKey || altKey || target.closest("input, textarea, select, dialog")) return;
+	event.preventDefault();
+	keys[key]();
+});
 
 function showLink(feed) {
 	const { state, serverTime } = feed;
@@ -95,11 +85,12 @@ function showLink(feed) {
 	const title = (feed.sure ? "" : "? ") + told.title;
 	if (document.title !== title) document.title = title;
 	put(byId("favicon"), "href", byId("favicon").dataset[feed.sure ? told.level : "neutral"]);
-	byId("banner").toggleAttribute("hidden", state === "reconnecting" && lost < BANNER_AFTER);
+	hide(byId("banner"), state === "reconnecting" && lost < BANNER_AFTER);
 	if (feed.sure) return;
-	const facts = { behind: roughly(feed.behind), lost: roughly(lost), wait: feed.wait };
+	const wait = Math.max(0, Math.ceil((feed.nextTry - Date.now()) / 1000));
+	const facts = { behind: roughly(feed.behind), lost: roughly(lost), wait };
 	if (serverTime) facts.at = clock(serverTime);
-	for (const [name, text] of Object.entries(facts)) say(byId(`banner-${name}`), `${text}`);
+	for (const [name, text] of Object.entries(facts)) say(byId(`banner-${name}`), text);
 }
 
 /** Wires the page; `hear` as Feed's `on`, and tick, each second */
@@ -115,8 +106,6 @@ export function start(hear = {}) {
 		for (const node of all(".age")) say(node, age(node.dataset.age, feed.sure ? feed.time : null));
 		hear.tick?.(feed);
 	}, 1000);
-	theme();
-	keys();
 	for (const line of all(".toast")) toast(line.textContent, line.dataset.level, line);
 	return feed;
 }

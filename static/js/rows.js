@@ -2,7 +2,7 @@
 import { bar, marks, marksSize, spark } from "./shapes.js";
 import { affected, kindOf, needsAttention, WORDS } from "./verdict.js";
 import { age, count, hour, limit, pageOf, percent, plural, speed } from "./words.js";
-import { all, byId, icon, part, put, say, watched } from "./page.js";
+import { all, byId, copy, hide, icon, part, put, say, watched } from "./page.js";
 
 const HOLD = 3000;
 const PAUSE = 1000; // rows move at most that often: nobody reads what jumps
@@ -48,8 +48,9 @@ export function texts(row) {
 const SINGLE = ["badge", "marks", "bar", "value", "limit", "line", "area", "name", "more", "act", "age"];
 const known = new WeakMap(); // element -> its parts: looking for them costs more than filling them
 function partsOf(element) {
-	if (known.has(element)) return known.get(element);
-	const parts = Object.fromEntries(SINGLE.map((name) => [name, part(element, `.${name}`)]));
+	let parts = known.get(element);
+	if (parts) return parts;
+	parts = Object.fromEntries(SINGLE.map((name) => [name, part(element, `.${name}`)]));
 	parts.cells = all("[data-cell]", element);
 	parts.paths = [...parts.marks.children];
 	known.set(element, parts);
@@ -83,7 +84,7 @@ function fill(row, element, now) {
 /** The button of a row. */
 export function aim(button, row) {
 	const label = row.override ? "Release" : "Reset";
-	if (!button.hasAttribute("data-pending")) say(button, label);
+	if (!button.ariaBusy) say(button, label);
 	put(button, "aria-label", `${label} ${row.name}`);
 	put(button, "formaction", `/dashboard/${label.toLowerCase()}`);
 	put(button, "value", `${row.name} ${row.version}`);
@@ -92,7 +93,6 @@ export function aim(button, row) {
 export class Lists {
 	constructor() {
 		this.places = { attention: byId("attention"), rest: byId("rest") };
-		this.template = byId("row-template").content.firstElementChild;
 		this.elements = new Map(all(".rows .row").map((element) => [element.dataset.name, element]));
 		this.shown = new Map();
 		this.seen = this.moved = this.late = 0;
@@ -115,7 +115,7 @@ export class Lists {
 	element(name) {
 		const there = this.elements.get(name);
 		if (there) return there;
-		const made = this.template.cloneNode(true);
+		const made = copy("row-template");
 		const parts = partsOf(made);
 		made.dataset.name = name;
 		parts.name.href = parts.more.href = pageOf(name);
@@ -140,8 +140,9 @@ export class Lists {
 		}
 		let moves = 0;
 		for (const [name, place] of Object.entries(this.places)) {
-			moves += held ? this.hold(place, order[name]) : this.move(place, order[name]);
-			byId(`${name}-empty`).toggleAttribute("hidden", part(place, ".row"));
+			if (held) moves += this.hold(place, order[name]);
+			else this.move(place, order[name]);
+			hide(byId(`${name}-empty`), part(place, ".row"));
 			if (!held) say(byId(`${name}-note`), plural(order[name].length, "breaker") + (name === "rest" ? "" : ", worst first"));
 		}
 		const more = order.attention.length - CHUNK;
@@ -149,44 +150,18 @@ export class Lists {
 		say(byId("held"), moves ? `Order held: ${plural(moves, "row")} would move` : "");
 	}
 
+	/** Each where it belongs, in chunks of CHUNK: one that is far away costs nothing. */
 	move(place, order) {
-		const after = (element) => element.nextElementSibling ?? element.parentNode.nextElementSibling?.firstElementChild;
-		let chunk = place.firstElementChild ?? this.chunk(place);
-		let there = chunk.firstElementChild;
-		for (const element of order) {
-			if (there && element === after(there)) {
+		for (const [index, element] of order.entries()) {
+			if (index === CHUNK * place.childElementCount) place.append(place.firstElementChild.cloneNode());
+			const chunk = place.children[Math.floor(index / CHUNK)];
+			let there = chunk.children[index % CHUNK] ?? null;
+			if (there && there.nextElementSibling === element) {
 				there.remove(); // it leaves, and pushes no other: its turn comes
 				there = element;
 			}
-			if (there) chunk = there.parentNode;
-			if (element === there) there = after(there);
-			else chunk.insertBefore(element, there);
+			if (there !== element) chunk.insertBefore(element, there);
 		}
-		this.balance(place);
-		return 0;
-	}
-
-	/** The first has CHUNK rows, if there are so many; the others at most twice that. */
-	balance(place) {
-		let [least, most] = [CHUNK, CHUNK];
-		for (let chunk = place.firstElementChild; chunk; chunk = chunk.nextElementSibling) {
-			let next = chunk.nextElementSibling;
-			while (chunk.childElementCount > most) (next ??= this.chunk(place)).prepend(chunk.lastElementChild);
-			while (next && chunk.childElementCount < least) {
-				if (next.firstElementChild) chunk.append(next.firstElementChild);
-				else next.remove();
-				next = chunk.nextElementSibling;
-			}
-			[least, most] = [1, 2 * CHUNK];
-		}
-	}
-
-	/** Far away it costs nothing. */
-	chunk(place) {
-		const made = document.createElement("div");
-		made.className = "chunk";
-		place.append(made);
-		return made;
 	}
 
 	/** New rows come last, the others stay: how many would move. */
@@ -196,7 +171,7 @@ export class Lists {
 		let next = 0;
 		let moves = 0;
 		for (const element of order) {
-			if (!element.isConnected) (place.lastElementChild ?? this.chunk(place)).append(element);
+			if (!element.isConnected) place.lastElementChild.append(element);
 			while (passed.has(there[next])) next++;
 			if (element === there[next]) next++;
 			else moves++;

@@ -6,11 +6,13 @@ const MARKS = 40;
 const COLUMNS = 10;
 const STEP = 9;
 
+const sum = (counts) => counts.reduce((a, b) => a + b, 0);
+
 function fitted(counts) {
-	const total = counts.reduce((a, b) => a + b, 0);
+	const total = sum(counts);
 	if (total <= MARKS) return counts;
 	const found = counts.map((n) => (n ? Math.max(1, Math.floor((n * MARKS) / total)) : 0));
-	found[found.indexOf(Math.max(...found))] += MARKS - found.reduce((a, b) => a + b, 0);
+	found[found.indexOf(Math.max(...found))] += MARKS - sum(found);
 	return found;
 }
 
@@ -18,12 +20,12 @@ const corner = (place) => `M${(place % COLUMNS) * STEP + 2} ${Math.floor(place /
 
 export function marks(row) {
 	const names = ["open", "half_open", "silent", "closed"];
-	const counts = fitted(names.map((name) => row.instances[name]));
 	const paths = { half_fill: "" };
 	let place = 0;
-	names.forEach((name, index) => {
+	fitted(names.map((name) => row.instances[name])).forEach((count, index) => {
+		const name = names[index];
 		paths[name] = "";
-		for (let i = 0; i < counts[index]; i++, place++) {
+		for (const end = place + count; place < end; place++) {
 			paths[name] += `${corner(place)}h5v5h-5z`;
 			if (name === "half_open") paths.half_fill += `${corner(place)}h2v5h-2z`;
 		}
@@ -46,20 +48,15 @@ export function bar(row) {
 export function spark(trend) {
 	let line = "";
 	let area = "";
-	let run = [];
-	const end = () => {
-		if (run.length) {
-			const path = run.join("L");
-			line += run.length > 1 ? `M${path}` : `M${path}h1`;
-			area += `M${run[0].split(" ")[0]} 22L${path}L${run.at(-1).split(" ")[0]} 22z`;
-		}
-		run = [];
-	};
-	trend.forEach((value, place) => {
-		if (value === null) return end();
-		const x = tenths(((30 - trend.length + place) * 80) / 29);
-		run.push(`${x} ${tenths(21 - (Math.min(value, 100) * 20) / 100)}`);
-	});
-	end();
+	let drawn = false;
+	for (const [place, value] of [...trend, null].entries()) {
+		if (value !== null) {
+			const x = tenths(((30 - trend.length + place) * 80) / 29);
+			const y = tenths(21 - (Math.min(value, 100) * 20) / 100);
+			line += drawn ? `L${x} ${y}` : `M${x} ${y}h0`;
+			area += drawn ? `L${x} ${y}` : `M${x} 22V${y}`;
+		} else if (drawn) area += "V22z";
+		drawn = value !== null;
+	}
 	return [line, area];
 }

@@ -1,12 +1,7 @@
-// Runs before the first paint, so that a chosen theme never flashes; the page itself knows light and dark by CSS.
-"use strict";
-(() => {
-	const root = document.documentElement;
-	root.classList.add("js");
-	try {
-		const chosen = localStorage.getItem("theme");
-		if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
-	} catch {
-		// no storage: system's theme
-	}
-})();
+// Before the first paint, so that a chosen theme never flashes; the page knows light and dark by CSS.
+document.documentElement.classList.add("js");
+try {
+	document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "";
+} catch {
+	// no storage: system's theme
+}

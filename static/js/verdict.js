@@ -78,7 +78,7 @@ export function verdict(rows, silent, now) {
 		open: counts.open,
 		level: counts.open ? "open" : asides.length ? "half_open" : "closed",
 		title: title(counts, asides, rows.length),
-		worst: worst ? worst.name : "",
+		worst: worst?.name ?? "",
 		detail: `${worst ? `, ${plight(worst, now)}.` : ""}${unheard(silent)}${lastChange(rows, now)}`.trim(),
 	};
 }

@@ -37,6 +37,6 @@ export function speed(perSecond) {
 }
 
 export const clock = (at) => new Date(at).toISOString().slice(11, 19);
-export const hour = (iso) => (iso ? clock(Date.parse(iso)).slice(0, 5) : "");
+export const hour = (iso) => clock(Date.parse(iso)).slice(0, 5);
 export const pageOf = (name) => `/dashboard/breakers/${encodeURIComponent(name).replaceAll("%3A", ":")}`;
 export const plural = (n, noun) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;

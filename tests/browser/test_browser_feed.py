@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LOOKS: tuple[tuple[int, Literal["light", "dark"]], ...] = ((1440, "light"), (390, "dark"))
 
 
 def row(name: str, state: str = "closed", **given: Any) -> dict[str, Any]:
@@ -55,6 +56,19 @@ class Feed:
 
     def event(self, **facts: Any) -> None:
         self.sockets[-1].send(json.dumps({"type": "event", "at": self.now.isoformat(), **facts}))
+
+    def check(self, state: str) -> None:
+        """axe has nothing to say of the page in this state, wide and light, narrow and dark."""
+        self.page.clock.resume()  # axe takes its time
+        for width, theme in LOOKS:
+            self.page.set_viewport_size({"width": width, "height": 844})
+            self.page.emulate_media(color_scheme=theme)
+            expect(self.page.locator("body")).to_have_attribute("data-link", state)
+            found = Axe().run(self.page)
+            assert found.violations_count == 0, f"{state}, {width}, {theme}: {found.generate_report()}"
+            assert self.page.evaluate("document.documentElement.scrollWidth") <= width, f"{state}, {width}"
+        self.now = datetime.fromtimestamp(self.page.evaluate("Date.now()") // 1000 + 2, UTC)
+        self.page.clock.pause_at(self.now)
 
     def wait(self, seconds: int, *, hearing: bool = False) -> None:
         """Time passes on the page; with heartbeats of the server or without."""
@@ -284,14 +298,27 @@ def test_who_listens_hears_one_sentence_in_ten_seconds_and_the_newest(page: Page
     assert page.locator("#banner[role], #banner [role], #banner [aria-live]").count() == 0, "it counts down in silence"
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_bad_news_can_be_read(page: Page, feed: Feed, theme: Literal["light", "dark"]) -> None:
-    page.emulate_media(color_scheme=theme)
+def test_bad_news_of_every_kind_can_be_read(page: Page, feed: Feed) -> None:
+    page.route("**/dashboard", lambda route: route.fulfill(json={"summary": {"silent": 0}, "breakers": [row("a")]}))
+    feed.say("update", without=["database", "redis"])
     feed.wait(17)
-    expect(page.locator("body")).to_have_attribute("data-link", "stale")
-    page.clock.resume()
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    page.get_by_role("button", name="Reset a", exact=True).click()
+    feed.check("stale")
+    page.keyboard.press("Escape")
+    feed.say("update", row("a", "open"))
+    feed.refusing = True
+    feed.sockets[-1].close(code=1012)
+    feed.wait(5)
+    page.get_by_role("link", name="Reset all…").click()
+    feed.check("reconnecting")
+    page.keyboard.press("Escape")
+    feed.wait(62)
+    feed.check("polling")
+    feed.refusing = False
+    page.get_by_role("button", name="Reconnect now").click()
+    feed.say("snapshot", row("a", "open"))
+    feed.sockets[-1].close(code=4401)
+    feed.check("signed_out")
 
 
 def test_a_computer_that_is_offline_says_so(page: Page, feed: Feed, complaints: list[str]) -> None:
@@ -304,6 +331,7 @@ def test_a_computer_that_is_offline_says_so(page: Page, feed: Feed, complaints: 
         "This computer is offline. You see the fleet as of 12:00:00 UTC.", use_inner_text=True
     )
     expect(page).to_have_title("? (1 open) Overview · Breakers")
+    feed.check("offline")
     feed.refusing = False
     page.context.set_offline(False)
     page.evaluate("dispatchEvent(new Event('online'))")
@@ -357,7 +385,7 @@ def test_a_reset_says_who_confirmed_and_who_gave_no_answer(page: Page, feed: Fee
     page.route("**/dashboard/reset", lambda route: route.fulfill(json=said))
     button = page.get_by_role("button", name="Reset a", exact=True)
     button.click()
-    expect(page.get_by_role("dialog")).to_contain_text("Open on 4 of 4 instances. Failure rate now 10.0%, limit 50%.")
+    expect(page.get_by_role("dialog")).to_contain_text("Open on 4 of 4 instances. Failure rate now: 10.0%, limit 50%.")
     page.get_by_role("dialog").get_by_role("button", name="Reset", exact=True).click()
     expect(page.locator("#toasts")).to_contain_text("Reset a: 0 of 4 confirmed")
     expect(button).to_be_disabled()
@@ -394,6 +422,73 @@ def test_a_lost_race_is_told_and_nothing_is_claimed(page: Page, feed: Feed, comp
     expect(page.get_by_role("button", name="Reset a", exact=True)).to_be_enabled()
 
 
+def test_an_open_dialog_says_what_is_true_now(page: Page, feed: Feed) -> None:
+    dialog, button = page.get_by_role("dialog"), page.get_by_role("button", name="Reset a", exact=True)
+    go = dialog.get_by_role("button", name="Reset", exact=True)
+    button.click()
+    expect(dialog).to_contain_text("Reset a on 4 instances?")
+    some = {"total": 9, "closed": 7, "half_open": 0, "open": 1, "silent": 1}
+    feed.say("update", row("a", "open", instances=some, failure_rate=0.25))
+    expect(dialog).to_contain_text("Reset a on 8 instances?")
+    expect(dialog).to_contain_text("Open on 1 of 9 instances. Failure rate now: 25.0%, limit 50%.")
+    expect(go).to_be_enabled()
+
+    feed.say("update", row("a", "open", version=2))
+    changed = "a was changed meanwhile: it is at v2 now. Look again, then decide."
+    expect(dialog.get_by_role("alert")).to_have_text(changed)
+    expect(go).to_be_enabled()  # the server refuses, and knows who it was
+    page.keyboard.press("Escape")
+    feed.wait(1, hearing=True)
+    button.click()
+    expect(dialog.locator("[data-part=problem]")).to_be_empty()
+    expect(go).to_be_enabled()
+
+    feed.say("update", removed=("a",))
+    expect(dialog.get_by_role("alert")).to_have_text("a was deleted meanwhile. Look again, then decide.")
+    expect(go).to_be_disabled()
+    dialog.get_by_label("Reason").press("Enter")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Reset all…").click()
+    expect(dialog).to_contain_text("Reset 1 breaker?")
+    feed.say("update", row("c", "open"))
+    expect(dialog).to_contain_text("Reset 2 breakers? 1 of them is open now.")
+    expect(dialog.locator("[data-part=typed]")).to_have_text("2")
+
+
+def test_an_open_dialog_says_when_nothing_is_heard_any_more(page: Page, feed: Feed) -> None:
+    page.get_by_role("button", name="Reset a", exact=True).click()
+    doubt = page.locator("dialog[open] .warn")
+    expect(doubt).to_have_text("", use_inner_text=True)
+    feed.wait(17)
+    expect(doubt).to_contain_text("Live updates are lost: this may have changed meanwhile.", use_inner_text=True)
+    feed.sockets[-1].close(code=4401)
+    expect(doubt).to_have_text("You are signed out.", use_inner_text=True)
+
+
+def test_what_was_asked_for_is_told_also_to_whom_the_dialog_was_in_the_way(page: Page, feed: Feed) -> None:
+    waiting: list[Route] = []
+    page.route("**/dashboard/reset", lambda route: waiting.append(route))
+    button, dialog = page.get_by_role("button", name="Reset a", exact=True), page.get_by_role("dialog")
+    button.click()
+    with page.expect_request("**/dashboard/reset"):
+        dialog.get_by_label("Reason").press("Enter")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    button.click()
+    waiting[0].fulfill(json={"message": "Reset a: asked 4 instances."})
+    expect(page.locator("#toasts")).to_contain_text("Reset a: asked 4 instances.")
+    expect(dialog).to_be_visible()
+
+
+def test_reset_all_asks_the_server_while_nothing_was_heard_yet(page: Page, server: Any) -> None:
+    Feed(page)
+    page.goto(f"{server.url}/dashboard")
+    page.locator("#fleet, #onboarding").first.evaluate("node => { document.getElementById('fleet').hidden = false; }")
+    page.get_by_role("link", name="Reset all…").click()
+    expect(page).to_have_url(f"{server.url}/dashboard/reset-all?")
+
+
 def test_the_banner_of_what_is_missing_comes_and_goes_with_the_feed(page: Page, feed: Feed) -> None:
     redis, database = page.locator("[data-gone=redis]"), page.locator("[data-gone=database]")
     feed.say("update", without=["redis"])
@@ -418,6 +513,10 @@ def test_a_breaker_that_is_deleted_while_it_is_read_stays_to_be_read(
     page.goto(f"{server.url}/dashboard/breakers/feed.deleted")
     feed.say("snapshot", row("feed.deleted", "open", cause="5 in a row"), row("other"))
     expect(page.locator("h1 + .badge")).to_have_text("Open on 4 of 4")
+    expect(page.locator("#breaker")).to_contain_class("over")
+    feed.say("update", row("feed.deleted"))
+    expect(page.locator("#breaker")).not_to_contain_class("over")
+    feed.say("update", row("feed.deleted", "open", cause="5 in a row"))
     feed.say("update", row("other"), removed=("feed.deleted",))
     expect(page.locator("h1 + .badge")).to_have_text("Deleted")
     expect(page.locator("h1 + .badge use")).to_have_attribute("href", "#i-no_data")

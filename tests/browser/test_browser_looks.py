@@ -121,6 +121,43 @@ def test_every_action_has_a_key(scene: None, open_page: Open) -> None:
     expect(page.locator("#search")).not_to_be_focused()
 
 
+def test_a_breaker_is_reset_and_forced_and_released_without_a_mouse(scene: None, open_page: Open) -> None:
+    page = open_page("/dashboard?search=looks")
+    expect(page.locator("#link-word")).to_have_text("Live")
+    press = page.keyboard.press
+    press("j")
+    press("Tab")
+    expect(page.get_by_role("button", name="Reset looks.open")).to_be_focused()
+    press("Enter")
+    expect(page.get_by_role("dialog").get_by_label("Reason")).to_be_focused()
+    page.keyboard.type("INC-8")
+    press("Enter")  # means Reset, not the button that comes first
+    expect(page.locator("#toasts")).to_contain_text("Reset looks.open: 1 of 1 confirmed")
+    expect(page.get_by_role("button", name="Reset looks.open")).to_be_focused()
+
+    press("Shift+Tab")
+    press("Enter")
+    page.wait_for_url("**/breakers/looks.open")
+    expect(page.locator("#link-word")).to_have_text("Live")
+    press("r")
+    expect(page.get_by_role("dialog")).to_contain_text("Reset looks.open on 1 instance?")
+    press("Escape")
+    page.get_by_role("button", name="Reset looks.open").focus()
+    press("Tab")
+    expect(page.get_by_role("link", name="Force open…")).to_be_focused()
+    press("Enter")
+    expect(page.get_by_role("dialog").get_by_label("Reason")).to_be_focused()
+    page.keyboard.type("INC-9")
+    press("Enter")
+    expect(page.locator("#breaker")).to_have_attribute("data-state", "forced_open")
+    expect(page.get_by_role("link", name="Force open…")).to_be_focused()
+    press("r")  # resets, and lifts nobody's order
+    press("Shift+Tab")
+    expect(page.get_by_role("button", name="Release looks.open")).to_be_focused()
+    press("Enter")
+    expect(page.locator("#toasts")).to_contain_text("Released looks.open: 1 of 1 confirmed")
+
+
 def test_search_narrows_as_it_is_typed_and_is_in_the_address(scene: None, open_page: Open) -> None:
     page = open_page("/dashboard")
     expect(page.locator("#link-word")).to_have_text("Live")

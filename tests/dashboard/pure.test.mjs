@@ -76,7 +76,7 @@ test("of many instances none vanishes from the marks", () => {
 
 test("a line is broken where there were no calls, and a bar ends at its rate", () => {
   const [line] = spark([0, null, 100]);
-  assert.equal(line, "M74.5 21.0h1M80.0 1.0h1");
+  assert.equal(line, "M74.5 21.0h0M80.0 1.0h0");
   assert.deepEqual(bar(row("a", { failure_rate: 0.5, limit: 0.5 })), ["40.0", "M40.0 0v12", true]);
 });
 

@@ -50,11 +50,10 @@ def test_the_bar_ends_at_the_rate_and_the_mark_at_the_limit(make_row: Make) -> N
 
 def test_the_line_ends_at_the_right_and_breaks_where_nobody_called() -> None:
     line, area = shapes.spark([0.0, 100.0, None, 50.0])
-    assert line == "M71.7 21.0L74.5 1.0M80.0 11.0h1"
-    assert area.startswith("M71.7 22L71.7 21.0")
-    assert area.endswith("L80.0 22z")
+    assert line == "M71.7 21.0h0L74.5 1.0M80.0 11.0h0"
+    assert area == "M71.7 22V21.0L74.5 1.0V22zM80.0 22V11.0V22z"
     assert shapes.spark([]) == ("", "")
-    assert shapes.spark([250.0])[0] == "M80.0 1.0h1"
+    assert shapes.spark([250.0])[0] == "M80.0 1.0h0"
 
 
 def test_a_groups_marks_are_squares_but_for_the_closed() -> None:
