@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from contextlib import nullcontext
 from math import inf
 
 import aiohttp
@@ -62,7 +64,11 @@ async def test_a_struck_deadline_takes_back_its_own_request_and_no_other() -> No
         deadline.cancel()
         assert disarm(deadline) is (others == 0)
         assert task.cancelling() == others
-        with pytest.raises(asyncio.CancelledError):
+        taken_back = not others and sys.version_info >= (
+            3,
+            13,
+        )  # since then uncancel() also withdraws what is on its way
+        with nullcontext() if taken_back else pytest.raises(asyncio.CancelledError):
             await asyncio.sleep(0)
         while task.cancelling():
             task.uncancel()
