@@ -37,17 +37,16 @@ def alerts() -> list[Alert]:
 
 
 def _alerts(row: Row, troubles: Troubles | None, now: datetime) -> Iterator[Alert]:
-    yield from _of_state(row, now)
+    yield from _of_state(row, troubles, now)
     yield from _of_override(row, now)
     if troubles is not None:
         yield from _of_instances(row, troubles)
 
 
-def _of_state(row: Row, now: datetime) -> Iterator[Alert]:
+def _of_state(row: Row, troubles: Troubles | None, now: datetime) -> Iterator[Alert]:
     if row["state"] == "open" and row["ready_to_probe"]:
-        yield _alert(
-            "warning", row, "ready_to_probe", "Ready to probe, waiting for a call", row["retry_at"], row["cause"]
-        )
+        since = iso(troubles.ready_since) if troubles else None
+        yield _alert("warning", row, "ready_to_probe", "Ready to probe, waiting for a call", since, row["cause"])
     elif row["state"] == "open":
         yield _alert("error", row, "open", f"Open {_share(row, 'open')}", row["since"], row["cause"])
     elif row["state"] == "half_open":
@@ -83,7 +82,9 @@ def _of_override(row: Row, now: datetime) -> Iterator[Alert]:
     if override["expires_at"] is not None and -_age(override["expires_at"], now) <= EXPIRY_NEAR:
         ends = datetime.fromisoformat(override["expires_at"])
         message = f"{what} by {override['by']} ends at {ends:%H:%M:%S} UTC{why}"
-        yield _alert("warning", row, "override_expiring", message, iso(ends - EXPIRY_NEAR), reason)
+        ordered = record.override_since if record else None
+        near = max(ends - EXPIRY_NEAR, ordered or ends - EXPIRY_NEAR)  # a short one is about to end from the start
+        yield _alert("warning", row, "override_expiring", message, iso(near), reason)
 
 
 def _of_drops(drops: Drops) -> Alert:
@@ -110,9 +111,9 @@ def _of_instances(row: Row, troubles: Troubles) -> Iterator[Alert]:
         message = f"Config not applied on {troubles.behind} of {row['applied']['of']} instances{why}"
         cause = refused or f"Not confirmed for {PATIENCE.total_seconds():g} s"
         yield _alert("warning", row, "config_not_applied", message, iso(troubles.behind_since), cause)
-    if troubles.openings:
-        message = f"Flapping: opened {len(troubles.openings)} times in 10 min"
-        yield _alert("warning", row, "flapping", message, iso(troubles.openings[0]), row["cause"])
+    if troubles.flapping_since is not None:
+        message = f"Flapping: opened {troubles.openings} times in 10 min"
+        yield _alert("warning", row, "flapping", message, iso(troubles.flapping_since), troubles.opening_cause)
 
 
 def _alert(level: Level, row: Row, kind: str, message: str, since: str | None, cause: str | None) -> Alert:

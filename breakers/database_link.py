@@ -190,6 +190,8 @@ class _Row:
     def __init__(self) -> None:
         self.observed: dict[str, Observation] = {}
         self.written = False
+        self.dropped = 0
+        self.dropped_at: datetime | None = None
         self._resets: dict[str, float] = {}  # command id -> when it was carried out (monotonic)
 
     def confirm(self, commands: Iterable[str]) -> None:
@@ -200,7 +202,10 @@ class _Row:
         for status in report.breakers:
             seen = self.observed.setdefault(status.name, Observation())
             seen.move(status.state, status.epoch, later(now, -status.state_age))
+            seen.take(status, now)
             seen.counts, seen.latency = counts_of(status.counts), dict(status.latency)
+        if report.dropped > self.dropped:
+            self.dropped, self.dropped_at = report.dropped, now
         self._resets = {c: at for c, at in self._resets.items() if time.monotonic() - at < REMEMBER}
         return replace(report, resets=tuple(self._resets))
 
@@ -299,6 +304,8 @@ class _Conversation:
             gone_at=now if gone else None,
             observed={name: seen.as_json() for name, seen in self._row.observed.items()},
             direct=True,
+            dropped=self._row.dropped,
+            dropped_at=self._row.dropped_at,
             report=json.loads(encode(report)),
         )
         services.instances_persist(rows=[record])

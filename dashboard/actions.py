@@ -15,7 +15,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
 
 from breakers import selectors, services
-from breakers.access import address_of, refused
+from breakers.access import refused_request
 from breakers.api.permissions import actor_of, may_operate
 from breakers.fleet import fleet
 from breakers.problems import NeedsConfirmation, NotFound, VersionConflict
@@ -86,7 +86,7 @@ def answered(request: HttpRequest, status: int, sentence: str, facts: dict[str, 
     if wants_json(request):
         return JsonResponse({"message": sentence, **facts}, status=status)
     if status == 403:  # told by a message, so that no answer shows it to the log
-        refused(who=str(request.user), what=f"POST {request.path}", where=address_of(request), why="not allowed")
+        refused_request(request, "not allowed")
     (messages.success if status < 400 else messages.error)(request, sentence)
     return redirect(_back(request))
 

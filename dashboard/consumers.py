@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -13,12 +15,13 @@ from channels.db import database_sync_to_async
 from breakers.access import address_of_scope, refused
 from breakers.outage import AWAY
 
-from .access import headers_of, may_read
+from .access import Headers, headers_of, may_read
 from .gate import watch
 from .hub import Reader, Send, hub
 
-RECHECK = 60.0
+RECHECK = 10.0
 """Seconds after which a socket must show again that it may read: sessions end, keys are revoked."""
+MOST_STANDING = 1000
 SIGNED_OUT = 4401
 """Close code: what opened this socket is no longer good."""
 BUSY = 1013
@@ -29,6 +32,33 @@ Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 # its own thread a call: the shared one would make a reader wait for every other database user of the process
 _admitted = database_sync_to_async(may_read, thread_sensitive=False)
+
+
+class Standing:
+    """Whether those who were let in still may read. The sockets of one person, or of one key, are one question."""
+
+    def __init__(self, ask_every: float = RECHECK / 2) -> None:
+        self._ask_every = ask_every
+        self._known: dict[tuple[str | None, ...], tuple[float, bool]] = {}
+
+    async def still_admitted(self, headers: Headers) -> bool:
+        """What nobody can find out while the database is away stays as it was."""
+        who, now = tuple(map(headers.get, _CREDENTIALS)), time.monotonic()
+        asked, found = self._known.get(who, (-math.inf, True))
+        if now - asked < self._ask_every:
+            return found
+        try:
+            found = bool(await _admitted(headers))
+        except AWAY:
+            return True
+        if len(self._known) >= MOST_STANDING:
+            self._known.clear()
+        self._known[who] = now, found
+        return found
+
+
+_CREDENTIALS = ("authorization", "cookie", "origin", "host")
+_standing = Standing()
 
 
 class FeedConsumer:
@@ -75,27 +105,24 @@ class FeedConsumer:
             await hub.leave(reader)
 
     async def _listen(self, reader: Reader) -> None:
+        loop = asyncio.get_running_loop()
+        recheck_at = loop.time() + RECHECK
         while True:
-            try:
-                async with asyncio.timeout(RECHECK):
-                    message = await self._receive()
-            except TimeoutError:
-                if not await self._still_admitted():
+            if loop.time() >= recheck_at:  # also of one that never stops talking
+                if not await _standing.still_admitted(self._headers):
                     await self._send({"type": "websocket.close", "code": SIGNED_OUT})
                     return
+                recheck_at = loop.time() + RECHECK
+            try:
+                async with asyncio.timeout_at(recheck_at):
+                    message = await self._receive()
+            except TimeoutError:
                 continue
             if message["type"] == "websocket.disconnect":
                 return
             if _asks_to_resync(message.get("text")):
                 reader.stale = True
                 hub.poke()
-
-    async def _still_admitted(self) -> bool:
-        """What nobody can find out while the database is away stays as it was."""
-        try:
-            return bool(await _admitted(self._headers))
-        except AWAY:
-            return True
 
 
 def _asks_to_resync(text: str | None) -> bool:

@@ -189,7 +189,9 @@ def connect(request: HttpRequest) -> HttpResponse:
             problem = str(error)
     origin = request.build_absolute_uri("/").rstrip("/")
     context = {"may_make": may_make, "secret": secret, "problem": problem, "origin": origin, "name": name}
-    return show(request, "dashboard/connect.html", "connect", "Connect", **context, **_arrival(request, name))
+    answer = show(request, "dashboard/connect.html", "connect", "Connect", **context, **_arrival(request, name))
+    answer.status_code = 403 if asks and not may_make else 200
+    return answer
 
 
 def _arrival(request: HttpRequest, made: str) -> dict[str, Any]:

@@ -23,7 +23,11 @@ if TYPE_CHECKING:  # the settings use this module, before there are models
 logger = logging.getLogger("breakers")
 
 FORMATS: Final = ("text", "json")
-_QUIET: Final = ("axes", "daphne", "django.server")
+_QUIET: Final = {
+    **dict.fromkeys(("axes", "daphne", "django.server"), "WARNING"),
+    "apprise": "CRITICAL",  # it writes addresses with their tokens, at ERROR those that it cannot read
+    "urllib3": "ERROR",  # beneath it: paths with tokens
+}
 _BREAKS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -63,7 +67,7 @@ def configuration(*, level: str, format: str, file: str) -> dict[str, Any]:  # n
         "formatters": {"text": {**_TEXT}, "json": {**_JSON}},  # copies: logging takes them apart
         "handlers": {name: {**handler, "filters": ["request_id"]} for name, handler in handlers.items()},
         "root": {"handlers": list(handlers), "level": level},
-        "loggers": {name: {"level": "WARNING"} for name in _QUIET},
+        "loggers": {name: {"level": level} for name, level in _QUIET.items()},
     }
 
 

@@ -2,6 +2,6 @@
 
 from .addresses import address_of, address_of_scope
 from .buckets import Buckets, buckets
-from .refusals import refused
+from .refusals import refused, refused_request
 
-__all__ = ["Buckets", "address_of", "address_of_scope", "buckets", "refused"]
+__all__ = ["Buckets", "address_of", "address_of_scope", "buckets", "refused", "refused_request"]

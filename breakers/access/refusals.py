@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import resolve_url
+from django.urls import reverse
 
 from .addresses import address_of
 
 logger = logging.getLogger("breakers.access")
 
+_LOOKING: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 _WHY: Final = {401: "not signed in, or a key that is not valid", 403: "not allowed", 429: "too many requests"}
 
 
@@ -26,7 +31,11 @@ def _plain(text: str) -> str:
 
 
 class RefusalLog:
-    """Middleware: one line for each answer that is a refusal, whichever view gave it. Costs a comparison a request."""
+    """Middleware: one line for each answer that is a refusal, whichever view gave it. Costs a comparison a request.
+
+    Who is sent to sign in is refused where they have signed in already, as somebody who may not, or would have changed
+    something. A stranger who merely looks in is no news.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
@@ -34,9 +43,22 @@ class RefusalLog:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
         if response.status_code in _WHY:
-            what = f"{request.method} {request.path}"  # not the query: it may hold what was meant to stay secret
-            refused(who=_who(request), what=what, where=address_of(request), why=_WHY[response.status_code])
+            refused_request(request, _WHY[response.status_code])
+        elif response.status_code == 302 and _is_sent_away(request, response):
+            refused_request(request, "sent to sign in")
         return response
+
+
+def refused_request(request: HttpRequest, why: str) -> None:
+    """What a view refuses by an answer that does not show it."""
+    what = f"{request.method} {request.path}"  # not the query: it may hold what was meant to stay secret
+    refused(who=_who(request), what=what, where=address_of(request), why=why)
+
+
+def _is_sent_away(request: HttpRequest, response: HttpResponse) -> bool:
+    if urlsplit(response["Location"]).path not in (resolve_url(settings.LOGIN_URL), reverse("admin:login")):
+        return False
+    return request.method not in _LOOKING or request.user.is_authenticated
 
 
 def _who(request: HttpRequest) -> str:

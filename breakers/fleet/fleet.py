@@ -27,13 +27,15 @@ from .picture import Counted, Picture
 from .rates import Volume
 from .rows import derive_instance, derive_instance_rows, derive_row
 from .summary import Summary, derive_metrics, derive_summary
-from .troubles import FLAPPING_SPAN, Drops, Troubles, derive_drops, derive_troubles
+from .troubles import Drops, Troubles, derive_drops, derive_troubles
 from .view import BreakerView, Row
 
 logger = logging.getLogger(__name__)
 
 RECENT_EVENTS = 200
 MOMENT = timedelta(milliseconds=100)
+OPENINGS_READ = timedelta(hours=1)
+"""How far back the history says, at the start, since when a breaker flaps."""
 
 
 class Fleet:
@@ -97,7 +99,7 @@ class Fleet:
         if current <= self._wanted.revision:
             return  # another thread was faster
         if not self._recalled:
-            self._recall(Past.read(since=self._clock() - FLAPPING_SPAN))
+            self._recall(Past.read(since=self._clock() - OPENINGS_READ))
         known = self._wanted.read
         state = selectors.desired_state(known)
         self.apply_desired(state)

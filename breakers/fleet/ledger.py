@@ -90,6 +90,7 @@ class Ledger:
             facts.live = record.gone_at is None and now - record.last_seen_at <= GONE_AFTER
             facts.heard = (heard or now) if facts.live else record.last_seen_at
             facts.direct, facts.forgotten = record.direct, record.forgotten
+            facts.dropped, facts.dropped_at = record.dropped, record.dropped_at
             self.instances[record.id] = facts
         facts.first_seen = min(facts.first_seen, record.first_seen_at)
         for name, kept in record.observed.items():
@@ -99,8 +100,14 @@ class Ledger:
         view, known = self.view(name), facts.breakers.get(name)
         if known is None:
             known = facts.breakers[name] = Observation(
-                state=kept.state, epoch=kept.epoch, since=kept.since or facts.last_seen, kept=True
+                state=kept.state,
+                epoch=kept.epoch,
+                since=kept.since or facts.last_seen,
+                retry_at=kept.retry_at,
+                kept=True,
             )
+            if kept.retry_at is not None:
+                heappush(self._due, (kept.retry_at, name))
             known.begin_at(kept.base, kept.base_latency)
         self._count(view, known, kept.counts, kept.latency)
         self._enter(facts, view, known)
@@ -129,12 +136,14 @@ class Ledger:
             return
         if facts is None:
             facts = InstanceFacts(record.identity, record.first_seen_at, heard=at, last_seen=record.last_seen_at)
+            facts.dropped, facts.dropped_at = record.dropped, record.dropped_at
             self.instances[record.id] = facts
         facts.direct, facts.link = True, max(facts.link, 1)
         if report is None:
             self._hear(facts, at)
         else:
             self.report(record.id, report, at)
+            facts.dropped_at = record.dropped_at or facts.dropped_at
         facts.skew = None  # how long ago the row was written is not known
         if record.gone_at is not None:
             self._leave(facts, record.gone_at)
@@ -220,7 +229,7 @@ class Ledger:
         if facts.forgotten and not starting:  # it has told all, and where each of its breakers begins is known
             facts.forgotten, facts.unpersisted = False, True
         if report.dropped > facts.dropped:
-            facts.dropped, facts.dropped_at = report.dropped, at
+            facts.dropped, facts.dropped_at, facts.unpersisted = report.dropped, at, not facts.direct
         for transition in report.transitions:
             self._take_transition(facts, transition, at, report.now)
         for status in report.breakers:

@@ -111,12 +111,18 @@ class Observation:
         before = self.retry_at
         wait = status.retry_in
         retry_at = None if wait is None or self.state is not CircuitBreakerState.OPEN else later(at, wait)
-        if self.retry_at is None or retry_at is None or abs(retry_at - self.retry_at) > SAME_MOMENT:
+        if not self._waits_alike(retry_at, at):
             self.retry_at = retry_at
         self.override, self.window = status.override, status.window
         self.config_version, self.consecutive_failures = status.config_version, status.consecutive_failures
         self.last_failure_time, self.last_success_time = status.last_failure_time, status.last_success_time
         return self.retry_at is not None and self.retry_at is not before
+
+    def _waits_alike(self, told: datetime | None, now: datetime) -> bool:
+        """Whether a wait that is told is the one that is known. One that is over is told as over now, however long."""
+        if told is None or self.retry_at is None:
+            return False
+        return abs(told - self.retry_at) <= SAME_MOMENT or self.retry_at <= told <= now
 
     def as_json(self) -> dict[str, Any]:
         """What the database keeps of it: its counts are what it adds to the fleet's."""
@@ -124,6 +130,7 @@ class Observation:
             "state": self.state.value,
             "epoch": self.epoch,
             "since": None if self.since is None else self.since.isoformat(),
+            "retry_at": None if self.retry_at is None else self.retry_at.isoformat(),
             "counts": dict(zip(COUNT_NAMES, map(int.__sub__, self.counts, self.base), strict=True)),
             "latency": {bucket: count - self.base_latency.get(bucket, 0) for bucket, count in self.latency.items()},
         }
@@ -135,11 +142,12 @@ class Observation:
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Observation:
         """The reverse of :meth:`as_json`; what is absent takes its default."""
-        since, base = kept.get("since"), kept.get("base") or {}
+        since, retry_at, base = kept.get("since"), kept.get("retry_at"), kept.get("base") or {}
         found = cls(
             state=CircuitBreakerState(kept.get("state", "closed")),
             epoch=kept.get("epoch", 0),
             since=None if since is None else datetime.fromisoformat(since),
+            retry_at=None if retry_at is None else datetime.fromisoformat(retry_at),
             kept=True,
         )
         found.begin_at(_counts_in(base), _latency_in(base))
@@ -220,6 +228,11 @@ class InstanceFacts:
         """To whichever server."""
         return self.links > 0 or self.away
 
+    @property
+    def reachable(self) -> bool:
+        """Whether there is a way by which it can be told what is wanted."""
+        return self.linked or self.direct
+
     def has_applied(self, name: str, revision: int) -> bool:
         """Whether it confirmed ``revision`` of the breaker."""
         return self.revision >= revision and not self.refuses(name, revision)
@@ -245,4 +258,6 @@ class InstanceFacts:
             observed={name: observation.as_json() for name, observation in self.breakers.items()},
             direct=self.direct,
             forgotten=self.forgotten,
+            dropped=self.dropped,
+            dropped_at=self.dropped_at,
         )

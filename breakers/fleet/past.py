@@ -12,7 +12,7 @@ from breakers.core.states import CircuitBreakerState
 from breakers.models import DepartedRecord, InstanceRecord, LastCause, LatestState, StateChange
 
 from .ledger import Ledger
-from .observed import InstanceFacts, Observation
+from .observed import SAME_MOMENT, InstanceFacts, Observation
 from .view import SEVERITY, BreakerView
 
 RECENT = 5000
@@ -65,7 +65,8 @@ class Past:
                 _move(ledger, name, last_state)
         for name, changes in self.recent.items():
             there = [each for each in self.latest.get(name, ()) if _is_there(ledger.instances.get(each.instance))]
-            ledger.view(name).openings.extend(openings(changes, there))
+            for at in openings(changes, there):
+                ledger.view(name).openings.add(at)
         known: dict[str, list[InstanceFacts]] = {name: [] for name in ledger.views}
         for facts in ledger.instances.values():
             for name in facts.breakers:
@@ -110,6 +111,8 @@ def _move(ledger: Ledger, name: str, latest: LatestState) -> None:
     facts = ledger.instances.get(latest.instance)
     observation = None if facts is None else facts.breakers.get(name)
     if observation is not None and observation.link == 0:
+        if observation.state is not latest.to_state or abs((observation.since or latest.at) - latest.at) > SAME_MOMENT:
+            observation.retry_at = None  # of an opening that is not the latest
         observation.state, observation.since = latest.to_state, latest.at
         if observation.placed is not None:
             ledger.view(name).place(observation, latest.to_state)

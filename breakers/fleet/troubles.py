@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .observed import InstanceFacts
-from .view import BreakerView
+from .view import OPEN, BreakerView
 
 PATIENCE = timedelta(seconds=10)
 """An instance that is linked confirms a change within a second or two; who needs longer is behind."""
-FLAPPING_SPAN = timedelta(minutes=10)
-FLAPPING_COUNT = 3
+DROPS_SPAN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +24,13 @@ class Troubles:
     behind_since: datetime | None
     refused: tuple[str, ...]
     """Why instances could not take the config, each reason once."""
-    openings: tuple[datetime, ...]
-    """Of the last 10 minutes, from CLOSED; none unless they are so many that the breaker flaps."""
+    openings: int
+    """From CLOSED within the last 10 minutes."""
+    flapping_since: datetime | None
+    opening_cause: str | None
+    """Of the latest one."""
+    ready_since: datetime | None
+    """When the last wait of the open instances was over, or will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ def derive_drops(instances: Iterable[InstanceFacts], now: datetime) -> list[Drop
     """By service. O(instances)."""
     found: dict[str, list[InstanceFacts]] = {}
     for facts in instances:
-        if facts.dropped_at is not None and now - facts.dropped_at <= FLAPPING_SPAN:
+        if facts.dropped_at is not None and now - facts.dropped_at <= DROPS_SPAN:
             found.setdefault(facts.identity.service, []).append(facts)
     return [_drops(service, found[service]) for service in sorted(found)]
 
@@ -58,23 +62,28 @@ def derive_troubles(view: BreakerView, now: datetime) -> Troubles:
     members = [facts for facts, _ in view.members.values()]
     silent = [facts.last_seen for facts in members if not facts.live]
     late = [since for facts in members if (since := _behind_since(view, facts, now)) is not None]
-    openings = tuple(at for at in view.openings if now - at <= FLAPPING_SPAN)
     return Troubles(
         silent=len(silent),
         silent_since=min(silent, default=None),
         behind=len(late),
         behind_since=min(late, default=None),
         refused=_refusals(view, members),
-        openings=openings if len(openings) >= FLAPPING_COUNT else (),
+        openings=len(view.openings.recent(now)),
+        flapping_since=view.openings.flapping_since(now),
+        opening_cause=view.causes[OPEN.value][1] if OPEN.value in view.causes else None,
+        ready_since=max((o.retry_at for f, o in view.members.values() if f.live and o.retry_at), default=None),
     )
 
 
 def _behind_since(view: BreakerView, facts: InstanceFacts, now: datetime) -> datetime | None:
+    """Since when its config is not what is wanted, told once it had time to take it. Who has no link is silent soon."""
     record = view.record
-    if record is None or not facts.live or facts.has_applied(view.name, record.revision):
+    if record is None or not (facts.live and facts.reachable) or facts.has_applied(view.name, record.revision):
         return None
-    since = max(view.wanted_at or facts.heard, facts.reported_at or facts.heard)
-    return since if now - since > PATIENCE or facts.refuses(view.name, record.revision) else None
+    told = max(view.wanted_at or facts.heard, facts.reported_at or facts.heard)
+    if now - told <= PATIENCE and not facts.refuses(view.name, record.revision):
+        return None
+    return max(record.updated_at or told, facts.first_seen)
 
 
 def _refusals(view: BreakerView, members: list[InstanceFacts]) -> tuple[str, ...]:

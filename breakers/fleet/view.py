@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import add
@@ -14,6 +13,7 @@ from breakers.models import BreakerRecord
 
 from .events import iso
 from .observed import NO_COUNTS, InstanceFacts, Observation
+from .openings import Openings
 from .rates import Flow, Rates
 
 CLOSED, HALF_OPEN, OPEN = CircuitBreakerState.CLOSED, CircuitBreakerState.HALF_OPEN, CircuitBreakerState.OPEN
@@ -82,8 +82,7 @@ class BreakerView:
     since: datetime | None = None
     causes: dict[str, tuple[datetime, str]] = field(default_factory=dict)
     """State to the newest transition into it."""
-    openings: deque[datetime] = field(default_factory=lambda: deque(maxlen=20))
-    """When the fleet state went from CLOSED to OPEN, as far as this process saw it."""
+    openings: Openings = field(default_factory=Openings)
     left: tuple[datetime, CircuitBreakerState, datetime | None] | None = None
     """When the last instance left as far as is known, the state that it leaves behind, and since when it was in it."""
     wanted_at: datetime | None = None
@@ -123,7 +122,7 @@ class BreakerView:
         # Better only from when it was known: what is newly told may be older than the trouble that it ends.
         self.since = moment if worse or self.since is None or moment > self.since else at
         if worst is OPEN and self.state is CLOSED:
-            self.openings.append(self.since)
+            self.openings.add(self.since)
         self.state = worst
 
     def learn_cause(self, state: str, at: datetime, cause: str) -> None:

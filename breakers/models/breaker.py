@@ -142,6 +142,7 @@ class BreakerConfig(models.Model):
             override_expires_at=self.override_expires_at if override else None,
             created_at=self.created_at,
             override_since=override_since if override else None,
+            updated_at=self.updated_at,
         )
 
     def override_at(self, now: datetime) -> Override | None:

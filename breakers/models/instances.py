@@ -34,6 +34,10 @@ class Instance(models.Model):
     forgotten = models.BooleanField(
         default=False, db_default=False, help_text="What it counted before it was first seen stands in those sums too."
     )
+    dropped = models.PositiveBigIntegerField(
+        default=0, db_default=0, help_text="Transitions that it could not keep until they were reported."
+    )
+    dropped_at = models.DateTimeField(null=True, help_text="When it last told of more of them.")
     report = models.JSONField(null=True, help_text="Of a direct one: its latest report, as a link would send it.")
 
     class Meta:
@@ -62,6 +66,8 @@ class Instance(models.Model):
             direct=self.direct,
             forgotten=self.forgotten,
             report=self.report,
+            dropped=self.dropped,
+            dropped_at=self.dropped_at,
         )
 
 

@@ -51,7 +51,10 @@ class NotificationRule(models.Model):
     @property
     def masked_address(self) -> str:
         """What may be shown of the address: how and whereto, without a path, a password or a token."""
-        parts = urlsplit(self.address)
+        try:
+            parts = urlsplit(self.address)
+        except ValueError:
+            return "…"
         return f"{parts.scheme}://{parts.hostname or ''}/…" if self.channel == "webhook" else f"{parts.scheme}://…"
 
 

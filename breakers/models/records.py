@@ -35,6 +35,8 @@ class BreakerRecord:
     created_at: datetime
     override_since: datetime | None = None
     """When the override was ordered."""
+    updated_at: datetime | None = None
+    """When this revision of it was written."""
 
     def override_at(self, now: datetime) -> Override | None:
         """The override in force at ``now``: one that has expired since it was read is none."""
@@ -115,6 +117,10 @@ class InstanceRecord:
     report: Mapping[str, Any] | None = None
     forgotten: bool = False
     """Whether the sums hold what it counted before it was first seen, and its row does not say yet how much that is."""
+    dropped: int = 0
+    """Transitions that it could not keep until they were reported, as it last told."""
+    dropped_at: datetime | None = None
+    """When it last told of more of them."""
 
     @property
     def identity(self) -> InstanceIdentity:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,24 +15,25 @@ from breakers.leases import HeldLease
 from breakers.models import Delivery, FiringAlert
 from breakers.rounds import Chore, Rounds
 
+from .couriers import Couriers
 from .messages import Outgoing
-from .sending import send
 
 logger = logging.getLogger(__name__)
 
 EVERY: Final = 2.0
 """Seconds between two looks."""
-AFTER: Final = 10.0
-"""Seconds from the start: until instances have come back, their absence says nothing."""
+AFTER: Final = 20.0
+"""Seconds from the start: until instances have come back, or are silent, their absence says nothing."""
 LEASE: Final = 30.0
 KEPT: Final = timedelta(days=30)
-_AT_ONCE: Final = 8
+_AT_ONCE: Final = 100
 
 
 class Notifier:
     """Call :meth:`look` for one round by hand; :meth:`start` does it for as long as the server runs."""
 
     def __init__(self) -> None:
+        self._couriers = Couriers()
         self._lease = HeldLease("notifications", LEASE)
         self._rounds = Rounds("notifications", Chore(self.look, EVERY, AFTER), Chore(self._prune, 86_400.0, AFTER))
 
@@ -55,15 +55,11 @@ class Notifier:
             self._send_due(now)
 
     def _send_due(self, now: datetime) -> None:
-        """A slow target holds up the others of one handful, for the ten seconds of its attempt."""
-        due = services.deliveries_due(now=now, most=_AT_ONCE)
-        if not due:
-            return
-        with ThreadPoolExecutor(len(due), thread_name_prefix="notify") as pool:
-            problems = list(pool.map(send, map(Outgoing.of, due)))
-        for delivery, problem in zip(due, problems, strict=True):
-            settled = services.delivery_settle(delivery=delivery.pk, problem=problem, now=timezone.now())
-            _tell(delivery, settled, problem)
+        """Each is recorded as soon as it has ended: who is killed meanwhile sends little twice."""
+        due = {delivery.pk: delivery for delivery in services.deliveries_due(now=now, most=_AT_ONCE)}
+        for message, problem in self._couriers.deliver([Outgoing.of(delivery) for delivery in due.values()]):
+            settled = services.delivery_settle(delivery=message.id, problem=problem, now=timezone.now())
+            _tell(due[message.id], settled, problem)
 
     def _prune(self) -> None:
         services.deliveries_prune(before=timezone.now() - KEPT)
@@ -79,7 +75,7 @@ def _tell(delivery: Delivery, settled: Delivery | None, problem: str | None) -> 
 
 
 def _firing(alert: Alert) -> FiringAlert:
-    row = fleet.row(alert["name"])
+    row = None if alert["kind"] == "reports_dropped" else fleet.row(alert["name"])  # that one's name is a service's
     return FiringAlert(
         level=alert["level"],
         name=alert["name"],

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
 import warnings
 from functools import cache
 from types import ModuleType
-from typing import Any, Final
-from urllib.error import HTTPError, URLError
+from typing import Final
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+import aiohttp
 
 from .messages import Outgoing
 
 TIMEOUT: Final = 10.0
+"""Seconds of a whole attempt: a target that answers a letter at a time has no more than one that says nothing."""
 _APPRISE_TYPES: Final = {"error": "failure", "warning": "warning"}
-
-
-class _NoRedirects(HTTPRedirectHandler):
-    """A body that was signed for one address does not go to another."""
-
-    def redirect_request(self, *_: Any) -> None:  # as the standard library calls it
-        return None
-
-
-_opener = build_opener(_NoRedirects)
 
 
 def send(message: Outgoing) -> str | None:
@@ -39,17 +31,25 @@ def send(message: Outgoing) -> str | None:
 
 def _by_webhook(message: Outgoing) -> str | None:
     body = json.dumps(dict(message.message)).encode()
-    request = Request(message.address, body, _headers(message, body), method="POST")  # noqa: S310  # checked when saved
     try:
-        with _opener.open(request, timeout=TIMEOUT):
-            return None
-    except HTTPError as problem:
-        problem.close()
-        return f"answered {problem.code}"
-    except URLError as problem:
-        return f"not reached: {problem.reason}"
+        status = asyncio.run(_post(message, body))
     except TimeoutError:
         return f"no answer within {TIMEOUT:g} s"
+    except aiohttp.ClientConnectorError as problem:
+        return f"not reached: {problem.strerror or type(problem).__name__}"
+    except aiohttp.ServerDisconnectedError:
+        return "closed without an answer"
+    return None if 200 <= status < 300 else f"answered {status}"
+
+
+async def _post(message: Outgoing, body: bytes) -> int:
+    """The status. A body that was signed for one address does not go to another: no redirect is followed."""
+    limit = aiohttp.ClientTimeout(total=TIMEOUT)
+    async with (
+        aiohttp.ClientSession(timeout=limit, trust_env=True) as session,
+        session.post(message.address, data=body, headers=_headers(message, body), allow_redirects=False) as answer,
+    ):
+        return answer.status
 
 
 def _headers(message: Outgoing, body: bytes) -> dict[str, str]:
@@ -67,10 +67,14 @@ def _headers(message: Outgoing, body: bytes) -> dict[str, str]:
 
 
 def _by_apprise(message: Outgoing) -> str | None:
-    target = _apprise().Apprise()
-    if not target.add(message.address):
+    apprise = _apprise()
+    target, service = apprise.Apprise(), apprise.Apprise.instantiate(message.address)
+    if not service:
         return "apprise does not know this address"
-    arrived = target.notify(body=message.body, title=message.title, notify_type=_type_of(message))
+    target.add(service)
+    text = apprise.NotifyFormat.TEXT  # what comes from services is no markup
+    kind = _type_of(message)
+    arrived = target.notify(body=message.body, title=message.title, notify_type=kind, body_format=text)
     return None if arrived else "apprise did not deliver it: the service refused it or did not answer"
 
 
@@ -96,6 +100,14 @@ def address_problem(channel: str, address: str) -> str | None:
     """Why nothing can be sent to this address; ``None`` where it may."""
     if channel == "apprise":
         return None if _apprise().Apprise.instantiate(address) else "is no address that apprise knows"
-    parts = urlsplit(address)
-    well = parts.scheme in ("http", "https") and parts.hostname
-    return None if well else "must be an http or https address"
+    return None if _is_web_address(address) else "must be an http or https address"
+
+
+def _is_web_address(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = address.isprintable() and " " not in address
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0

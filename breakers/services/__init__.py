@@ -3,19 +3,17 @@
 from .actors import Actor
 from .blast import check_blast
 from .configs import breaker_create, breaker_delete, breaker_edit
+from .deliveries import deliveries_due, deliveries_prune, delivery_settle
 from .folding import FOLD_AFTER, FORGET_AFTER, instances_fold, instances_forget
 from .idempotency import answer_begin, answer_forget, answer_keep
 from .imports import ImportLine, ImportPlan, ImportRefused, configs_import, configs_plan
 from .instances import instance_seen, instances_persist
 from .keys import api_key_create, api_key_revoke, authenticate_key
 from .known_keys import keys_remember
+from .notices import notices_advance
 from .notifications import (
-    deliveries_due,
-    deliveries_prune,
-    delivery_settle,
     lease_return,
     lease_take,
-    notices_advance,
     notification_rule_delete,
     notification_rule_save,
     notification_test,

@@ -39,8 +39,9 @@ def instances_persist(*, rows: Sequence[InstanceRecord]) -> None:
     for row, record in zip(found, rows, strict=True):
         row.last_seen_at, row.gone_at, row.observed = record.last_seen_at, record.gone_at, dict(record.observed)
         row.forgotten = record.forgotten
+        row.dropped, row.dropped_at = record.dropped, record.dropped_at
         row.direct, row.report = record.direct, None if record.report is None else dict(record.report)
-    _upsert(found, ["last_seen_at", "gone_at", "observed", "direct", "report", "forgotten"])
+    _upsert(found, ["last_seen_at", "gone_at", "observed", "direct", "report", "forgotten", "dropped", "dropped_at"])
 
 
 def instance_row(identity: InstanceIdentity, now: datetime) -> Instance:

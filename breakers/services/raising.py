@@ -32,6 +32,7 @@ def _raised(record: InstanceRecord, standing: InstanceRecord | None) -> Instance
     observed = {**standing.observed, **record.observed}
     for name in standing.observed.keys() & record.observed.keys():
         observed[name] = _risen(record.observed[name], standing.observed[name])
+    more = record if record.dropped >= standing.dropped else standing
     newer = record if record.last_seen_at >= standing.last_seen_at else standing
     return replace(
         record,
@@ -39,6 +40,8 @@ def _raised(record: InstanceRecord, standing: InstanceRecord | None) -> Instance
         last_seen_at=newer.last_seen_at,
         gone_at=newer.gone_at,
         observed=observed,
+        dropped=more.dropped,
+        dropped_at=more.dropped_at,
     )
 
 

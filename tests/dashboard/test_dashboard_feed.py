@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.test import Client
 from prometheus_client import REGISTRY
 from twisted.internet.testing import StringTransport
@@ -20,6 +21,7 @@ from twisted.internet.testing import StringTransport
 from breakers import services
 from breakers.fleet import fleet
 from breakers.services import Actor
+from dashboard import consumers
 from dashboard import hub as hub_module
 from dashboard.gate import Gate, watch
 from dashboard.hub import Hub, Reader
@@ -385,3 +387,47 @@ async def test_a_socket_ends_when_its_session_does(
         pass
     assert message == {"type": "websocket.close", "code": 4401}
     await socket.disconnect()
+
+
+async def closing_of(socket: Any) -> Any:
+    """How a socket that never stops talking is closed."""
+    while True:
+        await socket.send_to(text_data='{"type": "resync"}')
+        message = await socket.receive_output(timeout=5)
+        if message["type"] == "websocket.close":
+            return message["code"]
+
+
+async def test_a_socket_that_never_stops_talking_ends_with_its_session_too(
+    operator: User, dial: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.consumers.RECHECK", 0.5)  # its questions come more often
+    cookie = await sync_to_async(session_of)(operator)
+    socket = dial(cookie=cookie, origin="http://testserver")
+    assert (await socket.connect(timeout=5))[0]
+    await Session.objects.all().adelete()
+    assert await asyncio.wait_for(closing_of(socket), 30) == 4401
+    await socket.disconnect()
+
+
+async def test_a_socket_ends_when_its_key_is_revoked(
+    dial: Callable[..., Any], key: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.consumers.RECHECK", 0.5)
+    socket = dial(key=await sync_to_async(key)("read", name="wall"))
+    assert (await socket.connect(timeout=5))[0]
+    await sync_to_async(services.api_key_revoke)(name="wall", by=ALICE)
+    assert await asyncio.wait_for(closing_of(socket), 30) == 4401
+    await socket.disconnect()
+
+
+async def test_many_sockets_of_one_person_are_one_question(
+    operator: User, dial: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ask = [], consumers._admitted
+    monkeypatch.setattr(consumers, "_admitted", lambda headers: asked.append(1) or ask(headers))
+    headers = {"cookie": f"sessionid={await sync_to_async(session_of)(operator)}", "origin": "http://testserver"}
+    standing = consumers.Standing(ask_every=60.0)
+    assert [await standing.still_admitted({**headers, "host": "testserver"}) for _ in range(5)] == [True] * 5
+    assert await standing.still_admitted({"host": "testserver"}) is False
+    assert len(asked) == 2

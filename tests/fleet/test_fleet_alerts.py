@@ -104,14 +104,43 @@ def test_three_openings_in_ten_minutes_are_flapping(scene, firing):
     begun = None
     for _ in range(3):
         scene.wait(30, heartbeats=(one,))
-        one.tell(state="open")
+        one.move("open", cause="it flaps")
         begun = begun or iso(scene.now)
-        one.tell(state="half_open").tell(state="open").tell(state="closed")
+        one.move("half_open", "open", "closed", cause="it flaps")
     (alert,) = breakers.alerts.alerts()
     assert (alert["kind"], alert["since"]) == ("flapping", begun)
+    assert alert["cause"] == "it flaps", "why it opens, not how it last closed"
     scene.now += timedelta(seconds=560)
     one.send()
     assert firing() == []
+
+
+def flap(scene, linked, *, times, every):
+    for _ in range(times):
+        linked.move("open", cause="5 failures")
+        linked.move("closed", cause="reset")
+        scene.wait(every, heartbeats=(linked,))
+
+
+def test_flapping_that_goes_on_is_one_alert_since_it_began(scene, firing):
+    one, begun = scene.link().tell(), scene.now
+    flap(scene, one, times=30, every=60)
+    (alert,) = breakers.alerts.alerts()
+    assert (alert["kind"], alert["since"]) == ("flapping", iso(begun))
+    assert (alert["message"], alert["cause"]) == ("Flapping: opened 10 times in 10 min", "5 failures")
+    scene.wait(600, heartbeats=(one,))
+    assert firing() == []
+    again = scene.now
+    flap(scene, one, times=3, every=1)
+    assert breakers.alerts.alerts()[0]["since"] == iso(again)
+
+
+def test_flapping_that_begins_slowly_is_since_the_first_of_three_in_ten_minutes(scene, firing):
+    one = scene.link().tell()
+    flap(scene, one, times=2, every=400)
+    begun = iso(scene.now - timedelta(seconds=400))
+    flap(scene, one, times=2, every=100)
+    assert breakers.alerts.alerts()[0]["since"] == begun
 
 
 def test_forced_open_is_a_warning_with_who_and_why(scene, firing):
@@ -191,3 +220,59 @@ def test_the_cause_of_a_config_that_is_not_applied_is_the_refusal_or_the_lack_of
     one.goodbye()
     scene.wait(11, heartbeats=(late,))
     assert [alert["cause"] for alert in breakers.alerts.alerts()] == ["Not confirmed for 10 s"]
+
+
+def test_an_override_for_less_than_five_minutes_is_about_to_expire_since_it_was_ordered(scene, firing):
+    scene.want("bank-api", override_since=scene.now)
+    scene.force(Override.FORCED_CLOSED, seconds=60)
+    (alert,) = breakers.alerts.alerts()
+    assert (alert["kind"], alert["since"]) == ("override_expiring", iso(scene.now))
+
+
+def test_ready_to_probe_is_since_the_last_wait_was_over_however_often_instances_tell_of_it(scene, firing):
+    one, two = scene.link().tell(state="open", retry_in=5.0), scene.link().tell(state="open", retry_in=9.0)
+    ready = iso(scene.now + timedelta(seconds=9))
+    scene.wait(9, heartbeats=(one, two))
+    for _ in range(3):
+        (alert,) = breakers.alerts.alerts()
+        assert (alert["kind"], alert["since"]) == ("ready_to_probe", ready)
+        scene.wait(10, heartbeats=(one, two))
+        one.tell(state="open", retry_in=0.0)
+        two.tell(state="open", retry_in=0.0)
+
+
+def test_a_longer_wait_is_another_wait(scene, firing):
+    one = scene.link().tell(state="open", retry_in=5.0)
+    scene.wait(6, heartbeats=(one,))
+    one.tell(state="open", retry_in=30.0)
+    assert firing() == [("error", "open")]
+
+
+def test_who_lost_its_link_is_soon_silent_and_not_behind(scene, firing):
+    one = scene.link().tell()
+    scene.wait(5, heartbeats=(one,))
+    one.disconnect()
+    scene.want("bank-api", failure_threshold=9)
+    scene.wait(12)
+    assert firing() == []
+    scene.wait(4)
+    assert firing() == [("warning", "silent_instances")]
+
+
+def test_a_config_is_not_applied_since_it_was_written_or_the_instance_came(scene, firing):
+    scene.wait(5)
+    one = scene.link().tell()
+    scene.wait(60, heartbeats=(one,))
+    scene.want("bank-api", failure_threshold=9, updated_at=scene.now)
+    written = iso(scene.now)
+    scene.wait(11, heartbeats=(one,))
+    assert breakers.alerts.alerts()[0]["since"] == written
+    one.disconnect().connect().send()
+    scene.wait(11, heartbeats=(one,))
+    assert breakers.alerts.alerts()[0]["since"] == written, "whatever became of its link"
+    one.goodbye()
+    came, late = iso(scene.now), scene.link()
+    late.revision = 0
+    late.tell()
+    scene.wait(11, heartbeats=(late,))
+    assert breakers.alerts.alerts()[0]["since"] == came

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from breakers.core.states import CircuitBreakerState, Override
 from breakers.core.wire import BreakerStatus, Counts, OverrideStatus, Report, WindowCounts
-from tests.fleet.conftest import Linked
+from tests.fleet.conftest import START, Linked
 from tests.fleet.servers import Servers, arrive, differences, ids, instance_of, late, move
 
 CLOSED = CircuitBreakerState.CLOSED
@@ -202,7 +202,7 @@ def test_a_state_that_came_and_went_between_two_beats_is_known_everywhere(server
     servers.exchange()
     troubles = first.fleet.troubles("bank-api")
     assert troubles is not None
-    assert len(troubles.openings) == 3
+    assert (troubles.openings, troubles.flapping_since) == (3, START + timedelta(seconds=1))
     assert troubles == second.fleet.troubles("bank-api")
     assert first.row()["since"] == second.row()["since"]
 

@@ -247,3 +247,105 @@ def test_what_flapped_before_the_restart_flaps_after_it(live, monkeypatch):
     restart(live, after=600)
     monkeypatch.setattr(alerts, "fleet", live.fleet)
     assert "flapping" not in [alert["kind"] for alert in alerts.alerts()]
+
+
+# --- alerts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def firing(live, monkeypatch):
+    """What fires, and since when."""
+
+    def found():
+        monkeypatch.setattr(alerts, "fleet", live.fleet)
+        return {alert["kind"]: alert["since"] for alert in alerts.alerts()}
+
+    return found
+
+
+def test_a_breaker_that_waits_for_a_call_still_does_after_a_restart(live, firing):
+    one = live.link()
+    opened(live, one)
+    one.tell(state="open", retry_in=5.0)
+    ready = iso(live.now + timedelta(seconds=5))
+    live.wait(20, heartbeats=(one,))
+    assert firing() == {"ready_to_probe": ready}
+    persist(live)
+    restart(live, after=3)
+    assert firing() == {"ready_to_probe": ready}
+    one.connect().tell(state="open", retry_in=0.0)
+    assert firing() == {"ready_to_probe": ready}
+
+
+def test_a_wait_that_is_over_while_no_server_runs_or_after_it_is_known(live, firing):
+    one = live.link()
+    opened(live, one)
+    one.tell(state="open", retry_in=5.0)
+    persist(live)
+    restart(live, after=3)
+    assert list(firing()) == ["open"]
+    live.wait(2)
+    assert list(firing()) == ["ready_to_probe"]
+
+
+def test_a_wait_of_an_opening_before_the_last_says_nothing_of_the_last(live, firing):
+    one = live.link()
+    opened(live, one)
+    one.tell(state="open", retry_in=5.0)
+    live.wait(20, heartbeats=(one,))
+    persist(live)
+    one.move("closed")
+    opened(live, one)  # written at once, and then the server was killed
+    restart(live)
+    assert list(firing()) == ["open"]
+
+
+def test_reports_that_were_dropped_long_ago_are_no_news_after_a_restart(live, firing):
+    one, told = live.link().tell(), iso(live.now)
+    one.send(dropped=3)
+    persist(live)
+    live.wait(300, heartbeats=(one,))
+    restart(live)
+    one.connect().send(dropped=3)
+    assert firing() == {"reports_dropped": told}
+    live.wait(301, heartbeats=(one,))
+    assert firing() == {}
+    persist(live)
+    restart(live)
+    one.connect().send(dropped=3)
+    assert firing() == {}
+    one.send(dropped=4)
+    assert firing() == {"reports_dropped": iso(live.now)}
+
+
+def test_an_instance_that_died_is_not_behind_a_config_after_a_restart(live, firing):
+    live.link().tell()
+    persist(live)
+    restart(live, after=5)
+    live.wait(14)
+    assert firing() == {}
+    live.wait(2)
+    assert list(firing()) == ["silent_instances"]
+
+
+def test_flapping_is_since_it_began_also_after_a_restart(live, firing):
+    one, begun = live.link().tell(), iso(live.now)
+    for _ in range(20):
+        opened(live, one)
+        one.move("closed")
+        closed_again(live, one)
+        live.wait(60, heartbeats=(one,))
+    assert firing() == {"flapping": begun}
+    persist(live)
+    restart(live)
+    assert firing() == {"flapping": begun}
+    one.connect().tell()
+    assert firing() == {"flapping": begun}
+
+
+def closed_again(scene, linked):
+    report = TransitionReport(
+        linked.sequence, "bank-api", CircuitBreakerState.OPEN, CircuitBreakerState.CLOSED, "reset", "",
+        scene.now.timestamp(), epoch=1,
+    )  # fmt: skip
+    services.transitions_record(batch=[(linked.identity, report)])

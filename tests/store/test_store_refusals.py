@@ -183,7 +183,7 @@ def test_a_click_that_is_refused_is_told_also_where_the_answer_is_a_page(viewer:
     for accept in ("text/html", "application/json"):
         client.post("/dashboard/reset", {"target": "a 1"}, HTTP_ACCEPT=accept)
     assert [line.split(",")[0] for line in lines()] == [
-        "Refused: victor from 127.0.0.1",
+        "Refused: user:victor from 127.0.0.1",
         "Refused: user:victor from 127.0.0.1",
     ]
 
