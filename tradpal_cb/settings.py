@@ -158,6 +158,7 @@ CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "tradpal_cb.failures.stale_form"
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "tradpal_cb.failures.ReporterFilter"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'none'"],
@@ -203,6 +204,8 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+DATE_FORMAT, DATETIME_FORMAT = "Y-m-d", r"Y-m-d H:i:s \U\T\C"  # of the admin's lists, as our own pages write it
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000  # the admin's actions send a field for each breaker that is ticked
 LOGGING = logs.configuration(
     level=variables.LOG_LEVEL.read(), format=variables.LOG_FORMAT.read(), file=variables.LOG_FILE.read()
 )

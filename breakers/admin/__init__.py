@@ -19,3 +19,4 @@ __all__ = [
 
 site.site_header = site.site_title = "TradPal Circuit Breakers"
 site.index_title = "Configuration"
+site.enable_nav_sidebar = False  # lists have many columns, and every page says where it is

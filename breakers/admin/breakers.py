@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db import transaction
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -78,6 +80,7 @@ class BreakerConfigAdmin(_Admin):
     search_fields = ("name", "group", "description")
     change_form_template = "admin/breakers/breakerconfig/change_form.html"
     delete_confirmation_template = "admin/breakers/breakerconfig/delete_confirmation.html"
+    delete_selected_confirmation_template = "admin/breakers/breakerconfig/delete_selected_confirmation.html"
 
     class Media:
         css: ClassVar = {"all": ["admin/breakers.css"]}
@@ -121,6 +124,9 @@ class BreakerConfigAdmin(_Admin):
         """The name outlives an edit: instances know the breaker by it."""
         return ("name", "managed", *_STANDING, *_LIVE, *_OVERRIDE) if obj else ()
 
+    def view_on_site(self, obj: BreakerConfig) -> str:
+        return f"/dashboard/breakers/{obj.name}"
+
     # --- permissions of the actions -------------------------------------------------------------------------------
 
     def has_reset_permission(self, request: HttpRequest) -> bool:
@@ -160,7 +166,8 @@ class BreakerConfigAdmin(_Admin):
         obj: BreakerConfig | None = None,
     ) -> HttpResponse:
         if obj is not None:
-            context["transitions"] = selectors.history(obj.name)[:_RECENT]
+            moves = selectors.history(obj.name)[:_RECENT]
+            context["transitions"] = [(m, live.badge(m.from_state), live.badge(m.to_state)) for m in moves]
             context["changes"] = selectors.changes(obj.name)[:_RECENT]
             context["versions"] = selectors.versions(obj.name)[:_RECENT]
             stands = selectors.breaker(obj.name)  # a form that was refused has left its values in ``obj``
@@ -226,6 +233,9 @@ class BreakerConfigAdmin(_Admin):
         reason = request.POST.get("reason", "").strip()
         services.breaker_delete(name=obj.name, reason=reason, by=actor_of(request))
 
+    @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[BreakerConfig]) -> None:
+        """All of them; who was deleted meanwhile already is."""
         for breaker in queryset:
-            self.delete_model(request, breaker)
+            with suppress(NotFound):
+                self.delete_model(request, breaker)

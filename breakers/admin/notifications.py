@@ -50,8 +50,9 @@ class NotificationRuleForm(_Form):
         super().__init__(*args, **kwargs)
         if self.instance.pk and "groups" in self.fields:
             self.initial["groups"] = ", ".join(self.instance.groups)
-            self.fields["address"].help_text = f"Now {self.instance.masked_address}. {_KEPT}"
-            self.fields["signing_secret"].help_text = _KEPT
+            self.fields["address"].help_text = f"Now {self.instance.masked_address} {_KEPT}"
+            secret = "Now one is set" if self.instance.signing_secret else "Now none is set"
+            self.fields["signing_secret"].help_text = f"{secret}. {_KEPT}"
         self.initial.pop("address", None)
         self.initial.pop("signing_secret", None)
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import warnings
 from functools import cache
 from types import ModuleType
@@ -35,8 +36,11 @@ def _by_webhook(message: Outgoing) -> str | None:
         status = asyncio.run(_post(message, body))
     except TimeoutError:
         return f"no answer within {TIMEOUT:g} s"
+    except aiohttp.ClientConnectorCertificateError:
+        return "not reached: its certificate is not valid"
     except aiohttp.ClientConnectorError as problem:
-        return f"not reached: {problem.strerror or type(problem).__name__}"
+        number = problem.errno or 0  # above 0 the system's, else the name server's, which has its own words
+        return f"not reached: {os.strerror(number) if number > 0 else problem.strerror}"
     except aiohttp.ServerDisconnectedError:
         return "closed without an answer"
     return None if 200 <= status < 300 else f"answered {status}"

@@ -17,8 +17,10 @@ from axes.models import AccessAttempt
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.core.checks.registry import registry
+from django.core.management import call_command
 from django.test import Client, RequestFactory
 from django.utils import timezone
+from django.views.debug import technical_500_response
 from rest_framework.test import APIClient
 
 from breakers import checks
@@ -315,6 +317,108 @@ def test_what_is_asked_from_inside_is_not_redirected(settings, db):
     client = Client()
     assert client.get("/health").status_code == 200
     assert client.get("/dashboard").status_code == 301
+
+
+UNWISE = [
+    # what is set, and what is said of it
+    ({"DJANGO_ALLOWED_HOSTS": "b.example", "CIRCUIT_BREAKER_PUBLIC_READ": "1"}, "breakers.W001"),
+    ({"DJANGO_ALLOWED_HOSTS": "b.example,*"}, "breakers.W002"),
+    ({"DJANGO_ALLOWED_HOSTS": "b.example", "DJANGO_DEBUG": "1"}, "breakers.W003"),
+    ({"DJANGO_SIGN_IN_LOCK_MINUTES": "0"}, "breakers.W004"),
+    ({"DJANGO_SECURE": "1"}, "breakers.W005"),
+    ({"CIRCUIT_BREAKER_PUBLIC_URL": "breakers.example.com"}, "breakers.W006"),
+    ({"CIRCUIT_BREAKER_HISTORY_DAYS": "0"}, "breakers.E001"),
+    ({"CIRCUIT_BREAKER_KEY_RATE": "99"}, "breakers.E003"),
+    ({"DJANGO_SIGN_IN_ATTEMPTS": "0"}, "breakers.E004"),
+    ({"CIRCUIT_BREAKER_PUBLIK_READ": "1"}, "tradpal_cb.W001"),
+]
+CHECK = """
+import os, sys
+os.environ.update(eval(sys.argv[1]))
+import django; django.setup()
+from django.core.checks import run_checks
+print(*(found.id for found in run_checks() if found.id.startswith(("breakers", "tradpal"))))
+"""
+
+
+def test_settings_that_nobody_would_have_meant_are_told():
+    """All of them in one process: each variable says its own; W003 is about a server that W001 and W002 excuse."""
+    together = {key: value for values, _ in UNWISE for key, value in values.items()}
+    told = set(server("-W", "ignore", "-c", CHECK, repr(together)).stdout.split())
+    assert told == {said for _, said in UNWISE} - {"breakers.W001", "breakers.W002"}
+    del together["DJANGO_DEBUG"]
+    together["DJANGO_ALLOWED_HOSTS"] = "b.example,*"
+    told = set(server("-W", "ignore", "-c", CHECK, repr(together)).stdout.split())
+    assert told == {said for _, said in UNWISE} - {"breakers.W003"}
+
+
+def test_who_fails_behind_forged_addresses_is_locked_all_the_same_and_locks_nobody_else(operator: User, settings):
+    for proxies, last in ((0, ""), (1, ", 10.7.7.7")):
+        settings.CIRCUIT_BREAKER_PROXIES = proxies
+        forged = [f"6.6.6.{number}{last}" for number in range(5)]
+        answers = [sign_in("olivia", "wrong", REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR=one) for one in forged]
+        assert [answer.status_code for answer in answers] == [200] * 4 + [429]
+        again = sign_in("olivia", PASSWORD, REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR=f"9.9.9.9{last}")
+        assert again.status_code == 429
+        victim = "6.6.6.1" if proxies else ""
+        whose = {"HTTP_X_FORWARDED_FOR": victim} if proxies else {"REMOTE_ADDR": "6.6.6.1"}
+        assert sign_in("olivia", PASSWORD, **{"REMOTE_ADDR": "10.0.0.1", **whose}).status_code == 302
+
+
+def test_an_administrator_unlocks_by_a_command_or_in_the_admin(operator: User, admin_user: User):
+    def lock() -> None:
+        assert [sign_in("olivia", "wrong").status_code for _ in range(5)][-1] == 429
+        assert sign_in("olivia", PASSWORD).status_code == 429
+
+    lock()
+    call_command("axes_reset")
+    assert sign_in("olivia", PASSWORD).status_code == 302
+    lock()
+    client = Client()
+    client.force_login(admin_user)
+    kept = [str(pk) for pk in AccessAttempt.objects.values_list("pk", flat=True)]
+    page = "/admin/axes/accessattempt/"
+    client.post(page, {"action": "delete_selected", "_selected_action": kept, "post": "yes"})
+    assert sign_in("olivia", PASSWORD).status_code == 302
+
+
+def test_who_comes_by_https_through_the_proxy_is_told_to_stay_with_it(settings, db):
+    settings.SECURE_HSTS_SECONDS, settings.SECURE_SSL_REDIRECT = 3600, True
+    settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    client = Client()
+    by_https = client.get("/dashboard/login", headers={"X-Forwarded-Proto": "https"})
+    assert by_https["Strict-Transport-Security"].startswith("max-age=3600")
+    assert by_https.cookies["csrftoken"]["secure"]
+    assert client.get("/dashboard/login", headers={"X-Forwarded-Proto": "http"}).status_code == 301
+
+
+def test_no_error_page_shows_a_password_of_the_settings(settings, rf):
+    settings.DEBUG = True
+    settings.REDIS_URL = "redis://:h1dden-1@redis:6379/0"
+    settings.CHANNEL_LAYERS = {"default": {"CONFIG": {"hosts": ["redis://x:h1dden-2@redis:6379/0"]}}}
+    settings.OTHERS = {"default": {"PASSWORD": "h1dden-3"}}
+    settings.SECRET_KEY = "h1dden-4"
+    page = technical_500_response(rf.get("/"), ValueError, ValueError("something else"), None).content.decode()
+    assert "redis:6379" in page
+    assert "h1dden" not in page
+    assert "h1dden" not in repr(settings)
+
+
+def test_pages_send_who_may_not_look_to_sign_in_and_say_so_of_who_has(stranger: User, lines):
+    client = Client()
+    client.get("/admin/")
+    client.get("/dashboard", headers={"Accept": "text/html"})
+    assert lines() == []
+    client.post("/admin/breakers/apikey/add/")
+    client.force_login(stranger)
+    client.get("/admin/breakers/apikey/")
+    client.post("/dashboard/connect", {"name": "x"})
+    assert [line.split("Refused: ")[1] for line in lines()] == [
+        "nobody from 127.0.0.1, POST /admin/breakers/apikey/add/: sent to sign in",
+        "user:stan from 127.0.0.1, GET /admin/breakers/apikey/: sent to sign in",
+        "user:stan from 127.0.0.1, POST /dashboard/connect: not allowed",
+    ]
 
 
 def test_a_key_rate_below_what_is_promised_and_any_host_are_told(settings):
