@@ -1,8 +1,9 @@
 #!/bin/sh
 # What has to be before the first server starts: tables, and a key for each program of the house, in the folder given.
-# Safe at every start: what is there stays.
+# Safe at every start, also of two at once: what is there stays.
 set -eu
 keys=$1
+exec 9<"$keys" && flock 9
 python manage.py migrate --no-input
 
 key() { # NAME SCOPES

@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "django_prometheus",
     "breakers",
     "dashboard",
+    "tradpal_cb",
 ]
 MIDDLEWARE = [
     "tradpal_cb.requests.RequestIds",

@@ -29,6 +29,7 @@ from breakers.core.events import (
 )
 
 from .backoff import Backoff
+from .claims import Claim, Claims
 
 logger = logging.getLogger("breakers")
 
@@ -37,8 +38,6 @@ Message = tuple[bytes, Mapping[bytes, bytes] | None]
 AT_ONCE: Final = 20
 BLOCK: Final = 1000
 """Milliseconds that Redis may keep us waiting for a message."""
-DONE: Final = 86_400
-"""Seconds for which an event that comes again is known to have been handled."""
 FORGOTTEN: Final = 3_600_000
 """Milliseconds without a sign after which a process's name is dropped from the group."""
 
@@ -62,6 +61,8 @@ class Subscription:
     def __init__(self, redis: Redis, event_type: str, group: str, delivery: Delivery) -> None:
         self._redis, self._type, self._group, self._delivery = redis, event_type, group, delivery
         self._me = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        # ends before what we hold may be taken over: whoever does finds it free
+        self._claims = Claims(redis, group, self._me, delivery.reclaim * 2 / 3)
         self._handlers: list[list[Handler]] = []  # a cell each: the same one may subscribe twice
         self._task: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
@@ -192,8 +193,10 @@ class Subscription:
 
     async def _take_own(self) -> None:
         """What we took before and never acknowledged."""
-        while self._handlers and (messages := await self._read("0", block=None)):
+        after = "0"
+        while self._handlers and (messages := await self._read(after, block=None)):
             await self._take_all(messages)
+            after = messages[-1][0].decode()
 
     # --- messages ------------------------------------------------------------------------------------------------
 
@@ -235,19 +238,20 @@ class Subscription:
         while True:
             await asyncio.sleep(self._delivery.reclaim / 3)
             with suppress(RedisError, OSError):
+                await self._claims.renew()
                 await self._redis.xclaim(STREAM, self._group, self._me, 0, list(held), justid=True)
 
     async def _take(self, key: bytes, event: Event) -> None:
-        done = f"{STREAM}.done:{self._group}:{event.event_id}"
-        if await self._redis.exists(done):
+        claim = await self._claims.take(event.event_id)
+        if claim is Claim.DONE:
             await self._redis.xack(STREAM, self._group, key)
+        if claim is not Claim.MINE:  # stays pending while another is at the same event: looked at again by _reclaim
             return
         problems = [problem for (handler,) in self._handlers if (problem := await self._hand_over(handler, event))]
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.xack(STREAM, self._group, key)
-            if not problems:
-                pipe.set(done, 1, ex=DONE)
-            else:  # without the mark: who sends it again wants it handled
+            self._claims.settle(pipe, event.event_id, handled=not problems)
+            if problems:
                 pipe.xadd(DEAD, self._epitaph(key, event, problems), maxlen=DEAD_LENGTH, approximate=True)
             await pipe.execute()
 

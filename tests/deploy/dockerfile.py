@@ -13,6 +13,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PLACES = ("/opt/venv", "/app", "/build", "/var/lib/breakers")
+"""Of the image, absolute: whatever else a step named would be this machine's own."""
+FILELESS = ("USER", "VOLUME", "EXPOSE", "HEALTHCHECK", "CMD")
 
 
 @dataclass(slots=True)
@@ -75,13 +78,28 @@ class Build:
             self.root.mkdir()
             self.environment, self.workdir = {}, "/"
             for word, rest in stage.steps:
-                getattr(self, f"_{word.lower()}", self._nothing)(rest)
+                self._perform(word, rest)
             if stage is not stages[-1]:
                 self.root.rename(self._folder / stage.name)
 
+    def _perform(self, word: str, rest: str) -> None:
+        match word:
+            case "WORKDIR":
+                self._workdir(rest)
+            case "ENV":
+                self._env(rest)
+            case "RUN":
+                self._run(rest)
+            case "COPY":
+                self._copy(rest)
+            case _:
+                assert word in FILELESS, f"nobody here can {word}"
+
     def below(self, text: str) -> str:
         """``text`` with the absolute paths of the image moved below ``root``."""
-        return re.sub(r"/(?=(?:opt/venv|app|build|var/lib/breakers)\b)", f"{self.root}/", text)
+        named = re.findall(r"(?<![\w./$:])/[\w./-]+", text)
+        assert all(path.startswith(PLACES) for path in named), f"{named} would be this machine's"
+        return re.sub(rf"/(?=(?:{'|'.join(place[1:] for place in PLACES)})\b)", f"{self.root}/", text)
 
     def variables(self) -> dict[str, str]:
         """The image's own, over a bare environment; how to reach a package index is the machine's affair."""
@@ -90,9 +108,6 @@ class Build:
         path = f"{self._folder / 'base'}:/usr/local/bin:/usr/bin:/bin"
         ours = {name: self.below(value).replace("$PATH", path) for name, value in self.environment.items()}
         return {**bare, "PATH": path, **ours}
-
-    def _nothing(self, rest: str) -> None:
-        """USER, VOLUME, EXPOSE, HEALTHCHECK and CMD leave no files."""
 
     def _workdir(self, rest: str) -> None:
         self.workdir = rest
@@ -116,6 +131,7 @@ class Build:
     def _copy(self, rest: str) -> None:
         """One source, to one target."""
         *options, source, target = rest.split()
+        assert all(option.startswith("--from=") for option in options), f"nobody here can COPY {rest}"
         stage = options[0].removeprefix("--from=") if options else None
         origin = self._folder / stage / source.lstrip("/") if stage else ROOT / source
         goal = self.root / target.lstrip("/") if target.startswith("/") else self.root / self.workdir[1:] / target

@@ -7,9 +7,11 @@ import re
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.redis_server import RedisServer
@@ -104,11 +106,17 @@ def test_redis_keeps_the_stream_over_a_restart(tmp_path: Path) -> None:
             assert client.xlen("tradpal_events") == 1
 
 
+NAMES = """
+from breakers.models import ApiKey
+print(*(key.name.split()[0] for key in ApiKey.objects.all()))
+"""
+
+
 def prepare(server: ServerProcess, keys: Path) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     command = ["sh", str(ROOT / "deploy" / "prepare.sh"), str(keys)]
     subprocess.run(
-        command, cwd=ROOT, env={**server.environment, "PATH": path}, check=True, timeout=50, capture_output=True
+        command, cwd=ROOT, env={**server.environment, "PATH": path}, check=True, timeout=150, capture_output=True
     )
 
 
@@ -120,10 +128,12 @@ def grouped(server: ServerProcess, key: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_preparation_makes_tables_and_keys_once(tmp_path: Path) -> None:
+@pytest.mark.timeout(300)  # thrice migrations and keys, each in a process of its own
+def test_the_preparation_makes_tables_and_keys_once_also_when_two_begin_at_once(tmp_path: Path) -> None:
     server, keys = ServerProcess(tmp_path), tmp_path / "keys"
     keys.mkdir()
-    prepare(server, keys)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: prepare(server, keys), range(2)))
     made = {path.name: path.read_text().strip() for path in keys.iterdir()}
     assert set(made) == {"demo", "demo-groups", "prometheus"}
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o444 for path in keys.iterdir()), "each container has its user"
@@ -136,7 +146,10 @@ def test_the_preparation_makes_tables_and_keys_once(tmp_path: Path) -> None:
     server.start()
     try:
         server.token = again["prometheus"]
-        assert server.request("GET", "/metrics")[0] == 200
+        status, names = server.request("GET", "/metrics")[0], server.python(NAMES).split()
+        assert (status, sorted(names)) == (200, ["demo", "demo", "demo-groups", "prometheus"]), (
+            "one more for the lost one"
+        )
         server.token = again["demo"]
         assert server.request("GET", "/metrics")[0] == 403, "the fleet may link and nothing else"
         for described in ("8 breakers described", "0 breakers described"):

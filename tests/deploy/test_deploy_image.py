@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
+from tests.deploy.container import Container, is_possible
 from tests.deploy.dockerfile import ROOT, Build, read, sent, words
 from tests.servers import eventually, free_port
 
@@ -92,39 +92,98 @@ def test_the_image_holds_the_server_and_no_tools_of_the_trade(image: Build) -> N
     assert (image.root / "var/lib/breakers").stat().st_uid == 10_001
 
 
+class Started:
+    """What the image's own words start: in a container made by hand where that is allowed, else in its folder."""
+
+    def __init__(self, image: Build, folder: Path) -> None:
+        self._image = image
+        self.port = free_port()
+        user, volume = IMAGE.last("USER"), IMAGE.last("VOLUME")
+        self.container = Container(image, folder, user=user, volume=volume) if is_possible() else None
+
+    def command(self, words: Sequence[str]) -> list[str]:
+        moved = [word.replace("8012", str(self.port)).replace("0.0.0.0", "127.0.0.1") for word in words]
+        if self.container is not None:
+            return self.container.command(moved)
+        program = shutil.which(moved[0], path=self.environment["PATH"])
+        assert program is not None
+        return [program, *moved[1:]]
+
+    @property
+    def folder(self) -> Path:
+        return self._image.root / self._image.workdir.lstrip("/")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        if self.container is None:
+            return {**self._image.variables(), "DJANGO_SECRET_KEY": "k" * 50}
+        own = {
+            name: value.replace("$PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            for name, value in self._image.environment.items()
+        }
+        return {**own, "DJANGO_SECRET_KEY": "k" * 50}
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(words), cwd=self.folder, env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """How it ended, and what it said."""
+        process = self.begin(*words)
+        said, _ = process.communicate(timeout=100)
+        return process.returncode, said
+
+
 @pytest.fixture
-def served(image: Build) -> Iterator[str]:
-    """The address of what ``CMD`` starts, after the migrations; both by the image's own programs."""
-    port = free_port()
-    environment = {**image.variables(), "DJANGO_SECRET_KEY": secrets.token_hex(32)}
-    folder = image.root / IMAGE.last("WORKDIR").lstrip("/")
-    python = image.root / "opt/venv/bin/python"
-    subprocess.run([python, "manage.py", "migrate", "-v0"], cwd=folder, env=environment, check=True, timeout=100)
-    command = [word.replace("8012", str(port)).replace("0.0.0.0", "127.0.0.1") for word in words(IMAGE.last("CMD"))]
-    program = shutil.which(command[0], path=environment["PATH"])
-    assert program is not None
-    server = subprocess.Popen([program, *command[1:]], cwd=folder, env=environment, stderr=subprocess.DEVNULL)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        assert server.wait(20) is not None
+def started(image: Build, tmp_path: Path) -> Started:
+    return Started(image, tmp_path)
+
+
+HEALTHCHECK = words(re.sub(r".*?CMD ", "", IMAGE.last("HEALTHCHECK")))
+WRITTEN = """
+import os
+for folder in ("/app", "/opt", "/usr", "/etc", "/"):
+    for path, _, files in os.walk(folder) if folder == "/app" else [(folder, [], [])]:
+        assert not any(os.access(os.path.join(path, one), os.W_OK) for one in ("", *files)), path
+for folder in ("/tmp", "/var/lib/breakers"):
+    open(os.path.join(folder, "written"), "w").close()
+    os.remove(os.path.join(folder, "written"))
+print(os.getuid(), os.getgid(), os.getgroups())
+"""
 
 
 @pytest.mark.timeout(300)  # as above
-def test_what_the_image_starts_is_healthy_by_its_own_check_and_writes_nowhere_else(image: Build, served: str) -> None:
-    check = words(re.sub(r".*?CMD ", "", IMAGE.last("HEALTHCHECK")))
-    assert check[-1].count("http://127.0.0.1:8012/health") == 1
-    mine = [word.replace("http://127.0.0.1:8012", served) for word in check]
-    mine[0] = str(image.root / "opt/venv/bin" / mine[0])
+def test_two_who_migrate_at_once_and_then_what_the_image_starts_is_healthy_by_its_own_check(started: Started) -> None:
+    migrations = [started.begin("python", "manage.py", "migrate", "-v0") for _ in range(2)]
+    said = [process.communicate(timeout=100)[0] for process in migrations]
+    assert [process.returncode for process in migrations] == [0, 0], said
 
-    before = tree(image.root / "app") | tree(image.root / "opt")
-    eventually(lambda: subprocess.run(mine, capture_output=True).returncode == 0, what="HEALTHCHECK")
-    stylesheet = next((image.root / "app/static").rglob("*.css")).relative_to(image.root / "app/static")
-    with urlopen(f"{served}/static/{stylesheet}", timeout=10) as answer:
-        assert answer.headers["Content-Type"].startswith("text/css")
-    assert tree(image.root / "app") | tree(image.root / "opt") == before, "a read-only file system will do"
-    assert (image.root / "var/lib/breakers/control-plane.sqlite3").exists()
+    image = started.folder.parent
+    before = tree(image / "app") | tree(image / "opt")
+    assert started.run(*HEALTHCHECK)[0] != 0, "nobody serves yet"
+    server = started.begin(*words(IMAGE.last("CMD")))
+    try:
+        eventually(lambda: started.run(*HEALTHCHECK)[0] == 0, what="HEALTHCHECK")
+        stylesheet = next((image / "app/static").rglob("*.css")).relative_to(image / "app/static")
+        with urlopen(f"http://127.0.0.1:{started.port}/static/{stylesheet}", timeout=10) as answer:
+            assert answer.headers["Content-Type"].startswith("text/css")
+        if started.container is not None:
+            has_no_rights(server.pid)
+            assert started.run("python", "-c", WRITTEN) == (0, "10001 10001 []\n")
+    finally:
+        server.terminate()
+        said_by_server, _ = server.communicate(timeout=30)
+    assert server.returncode == 0, said_by_server
+    assert tree(image / "app") | tree(image / "opt") == before, "a read-only file system will do"
+    assert (image / "var/lib/breakers/control-plane.sqlite3").exists()
+    assert started.run(*HEALTHCHECK)[0] != 0, "nobody serves any more"
 
-    unhealthy = [word.replace(served, f"http://127.0.0.1:{free_port()}") for word in mine]
-    assert subprocess.run(unhealthy, capture_output=True).returncode != 0
+
+def has_no_rights(process: int) -> None:
+    status = dict(line.split(":\t") for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    assert status["Uid"].split() == ["10001"] * 4
+    assert status["Groups"].strip() == ""
+    assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")} == {0}
+    assert status["NoNewPrivs"] == "1"

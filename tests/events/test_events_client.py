@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -110,6 +112,112 @@ async def test_an_event_that_is_published_twice_is_handled_once(client: Open, re
         await service.publish("service.recovery", {"service_name": name}, event_id=name)
     await until(lambda: "b" in heard)
     assert heard == ["a", "b"]
+
+
+async def test_an_event_that_stands_there_twice_is_handled_by_one_process_at_a_time(client: Open, redis: Redis) -> None:
+    heard: list[str] = []
+    go_on = asyncio.Event()
+
+    async def slow(name: str) -> None:
+        heard.append(name)
+        if name == "a":
+            await go_on.wait()
+
+    first, second = client(delivery=Delivery()), client(delivery=Delivery())
+    await first.subscribe("service.recovery", slow)
+    await first.publish("service.recovery", {"service_name": "a"}, event_id="a")
+    await until(lambda: heard)
+    await second.subscribe("service.recovery", slow)
+    for name in ("a", "b"):
+        await second.publish("service.recovery", {"service_name": name}, event_id=name)
+    await until(lambda: "b" in heard, "the second process has seen both")
+    assert heard == ["a", "b"]
+    go_on.set()
+    await until(lambda: pending(redis) == 1)
+    await client().subscribe("service.recovery", slow)  # this one takes over soon what is left
+    await until(lambda: pending(redis) == 0)
+    assert heard == ["a", "b"]
+
+
+async def test_who_waits_for_another_to_handle_the_same_event_goes_on_with_its_own_and_may_leave(
+    client: Open, redis: Redis
+) -> None:
+    heard: list[str] = []
+    go_on = asyncio.Event()
+
+    async def slow(name: str) -> None:
+        heard.append(name)
+        if name == "a":
+            await go_on.wait()
+
+    first, second = client(delivery=Delivery()), client(delivery=Delivery())
+    await first.subscribe("service.recovery", slow)
+    await first.publish("service.recovery", {"service_name": "a"}, event_id="a")
+    await until(lambda: heard)
+    await second.subscribe("service.recovery", slow)
+    for name in ("a", "b"):
+        await second.publish("service.recovery", {"service_name": name}, event_id=name)
+    await until(lambda: "b" in heard)
+    await asyncio.wait_for(second.close(), 20)
+    go_on.set()
+    await until(lambda: pending(redis) == 1, "what it left, another looks at later")
+
+
+async def test_a_slow_handler_keeps_its_event_for_as_long_as_it_takes(client: Open, redis: Redis) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: str) -> None:
+        begun.set()
+        await go_on.wait()
+
+    service = client(delivery=Delivery(reclaim=0.6))
+    await service.subscribe("service.recovery", slow)
+    await service.publish("service.recovery", {"service_name": "a"}, event_id="a")
+    await begun.wait()
+    left: list[int] = []
+
+    def is_longer_than_before() -> bool:
+        (claim,) = redis.keys(f"{STREAM}.done:*:a") or [b""]
+        left.append(redis.pttl(claim))
+        return len(left) > 1 and left[-1] > left[-2]
+
+    await until(is_longer_than_before, "the claim is renewed")
+    go_on.set()
+    await until(lambda: pending(redis) == 0)
+
+
+SUBSCRIBER = """
+import asyncio, sys
+from breakers.client.events import Delivery, EventSystemClient
+
+async def main():
+    async def handle(name):
+        print(name, flush=True)
+        await asyncio.Event().wait()
+    async with EventSystemClient(sys.argv[1], service="trading_service", delivery=Delivery(reclaim=0.3)) as client:
+        await client.subscribe("service.recovery", handle)
+        print("subscribed", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_what_a_process_was_at_when_it_was_killed_is_handled_by_another_wherever_else_it_stands(
+    client: Open, redis: Redis, redis_server: RedisServer
+) -> None:
+    heard: list[str] = []
+    command = [sys.executable, "-c", SUBSCRIBER, redis_server.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert await asyncio.to_thread(process.stdout.readline) == "subscribed\n"
+        for _ in range(2):
+            await client("health_monitor").publish("service.recovery", {"service_name": "a"}, event_id="a")
+        assert await asyncio.to_thread(process.stdout.readline) == "a\n"
+        process.kill()
+    await client().subscribe("service.recovery", heard.append)
+    await until(lambda: pending(redis) == 0)
+    assert heard == ["a"]
 
 
 async def test_a_handler_that_fails_is_called_again(client: Open, redis: Redis) -> None:
@@ -389,7 +497,7 @@ async def test_what_waits_for_a_slow_handler_is_not_taken_away(client: Open, red
         if name == "a":
             await slow_is_done.wait()
 
-    patient = Delivery(reclaim=0.2)
+    patient = Delivery(reclaim=1.0)
     first = client(delivery=patient)
     await first.subscribe("service.recovery", slow)
     redis.eval(  # in one step, so that one process takes both
@@ -397,11 +505,17 @@ async def test_what_waits_for_a_slow_handler_is_not_taken_away(client: Open, red
         *(Event("service.recovery", {"service_name": name}, "test").encode() for name in "ab"),
     )  # fmt: skip
     await until(lambda: heard)
+    redis.config_resetstat()
     await client(delivery=patient).subscribe("service.recovery", lambda name: heard.append(("other", name)))
-    await asyncio.sleep(1.0)  # five times the patience of the other; that nothing happens is what is asked
+    await until(lambda: looks_for_what_others_left(redis) >= 3, "the other has lost its patience twice")
     slow_is_done.set()
     await until(lambda: pending(redis) == 0)
     assert heard == [("slow", "a"), ("slow", "b")]
+
+
+def looks_for_what_others_left(redis: Redis) -> int:
+    statistics: Any = redis.info("commandstats")
+    return int(statistics.get("cmdstat_xautoclaim", {"calls": 0})["calls"])
 
 
 async def test_what_is_no_event_is_passed_over(client: Open, redis: Redis) -> None:
