@@ -181,10 +181,11 @@ def test_two_servers_on_postgresql_share_the_work_and_the_one_that_is_left_goes_
         eventually(lambda: see(durable, stream), what="somebody sends")
         eventually(lambda: len(see(durable, lambda redis: redis.xinfo_consumers(STREAM, GROUP))) == 2)
 
+        assert second.request("POST", "/circuit-breakers", {"name": "kyc"})[0] == 201
         service.ask("storm", name="data_service", transitions=300, pause=0.01)
-        with durable.client() as redis:
+        with durable.client() as redis:  # each id thrice in a row, so that both servers are at it at once
             for number in range(300):
-                put(redis, {**RECOVERED, "event_id": f"event {number % 100}", "data": {"service_name": "kyc"}})
+                put(redis, {**RECOVERED, "event_id": f"event {number // 3}", "data": {"service_name": "kyc"}})
                 if number == 150:
                     first.kill()
             put(redis, {**RECOVERED, "data": {}})
@@ -204,7 +205,9 @@ def test_two_servers_on_postgresql_share_the_work_and_the_one_that_is_left_goes_
         eventually(lambda: len(rows(history)) >= 300)
         eventually(lambda: not rows("SELECT 1 FROM breakers_outgoingevent"), what="the other sends")
         assert told(durable) == rows(history), "each once, in order"
-        assert len(rows("SELECT 1 FROM breakers_appliedevent")) == 100, "each id once"
+        assert len(rows("SELECT 1 FROM breakers_appliedevent")) == 100
+        resets = rows("SELECT reason FROM breakers_configchange WHERE kind = 'reset'")
+        assert len(resets) == len(set(resets)) == 100, "each id once"
         assert len(see(durable, dead)) == 1
         assert 'control_plane_events_received_total{outcome="applied"}' in second.request("GET", "/metrics")[1]
 
