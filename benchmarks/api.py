@@ -3,7 +3,8 @@
 Each server is a daphne process of its own over a SQLite file with 100 breakers; 32 connections are kept busy by one
 client process. ``cpu`` is the server's own CPU time a request, which other work moves least: ratios are of that.
 Then: how long the acknowledgement of a report and the push of an edit take, at rest and under two floods of reads: of
-what is answered from memory on the event loop, and of what takes a thread and the database.
+what is answered from memory on the event loop, and of what takes a thread and the database. Beside each flood stands
+what the same flood costs that asks another server: what the machine is short of is no delay by the reads.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import aiohttp
@@ -52,9 +53,10 @@ REQUESTS = {
     "reset": ("POST", "/circuit-breakers/breaker-7/reset"),
 }
 FLOODS = {
-    "flooded": ["/circuit-breakers", "/circuit-breakers/breaker-7/state", "/dashboard"],
-    "flooded, in threads": ["/circuit-breakers/breaker-7", "/circuit-breakers/breaker-7/history", "/alerts"],
+    "from memory": ["/circuit-breakers", "/circuit-breakers/breaker-7/state", "/dashboard"],
+    "in threads": ["/circuit-breakers/breaker-7", "/circuit-breakers/breaker-7/history", "/alerts"],
 }
+DELAYS, ROUNDS, ROUND = "delays", 3, 4.0
 _FILL = f"""
 from breakers import services
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
@@ -161,7 +163,7 @@ async def delays(server: ServerProcess, seconds: float) -> tuple[list[float], li
             elif isinstance(heard, Desired) and edited[0]:
                 pushes.append(time.monotonic() - edited[0])
                 edited[0] = 0.0
-    return sorted(acks), sorted(pushes)
+    return acks, pushes
 
 
 async def _report(socket: aiohttp.ClientWebSocketResponse, sent: dict[int, float], seconds: float) -> None:
@@ -188,36 +190,57 @@ async def _edit(server: ServerProcess, edited: list[float], seconds: float) -> N
                 await answer.read()
 
 
-def flood(server: ServerProcess, when: str, seconds: float) -> subprocess.Popen[bytes]:
+@contextmanager
+def flood(server: ServerProcess, of: str, seconds: float) -> Iterator[None]:
     """Reads from another process, as fast as they are answered."""
-    command = [sys.executable, "-m", "benchmarks.api", "flood", when, str(server.port), server.token, str(seconds)]
-    return subprocess.Popen(command, cwd=ROOT)
+    command = [sys.executable, "-m", "benchmarks.api", "flood", of, str(server.port), server.token, str(seconds)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        yield
+    finally:
+        process.wait(30)
 
 
-async def flooded(when: str, port: int, token: str, seconds: float) -> None:
-    await asyncio.gather(*(load(port, token, "GET", path, seconds) for path in FLOODS[when]))
+async def flooded(of: str, port: int, token: str, seconds: float) -> None:
+    await asyncio.gather(*(load(port, token, "GET", path, seconds) for path in FLOODS[of]))
 
 
 def said(what: str, took: list[float]) -> str:
     if not took:
         return f"{what} none"
+    took = sorted(took)
     p50, p90 = statistics.median(took) * 1e3, took[int(len(took) * 0.9)] * 1e3
     return f"{what} p50 {p50:5.1f}, p90 {p90:5.1f} ms ({len(took)})"
 
 
-def show_delays(server: ServerProcess) -> None:
-    for when in ("at rest", *FLOODS):
-        beside = flood(server, when, 9.0) if when in FLOODS else None
-        acks, pushes = asyncio.run(delays(server, 7.0))
-        if beside is not None:
-            beside.wait(30)
-        print(f"{when:19s} {said('report acknowledged', acks)}; {said('edit pushed', pushes)}", flush=True)
+def show_delays(folder: Path) -> None:
+    """In rounds, so that what the machine does otherwise is spread over all."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for each in ("watched", "other"):
+        (folder / each).mkdir()
+    watched, apart = (serving(folder / each, APPLICATIONS["ours"]) for each in ("watched", "other"))
+    with watched as (server, _), apart as (other, _):
+        floods = [
+            (f"flood {of}, of {whose}", of, asked)
+            for of in FLOODS
+            for whose, asked in (("another server", other), ("this server", server))
+        ]
+        for what, of, asked in [("at rest", "", server), *floods] * ROUNDS:
+            with flood(asked, of, ROUND + 2.0) if of else nullcontext():
+                took = asyncio.run(delays(server, ROUND))
+            for all_of_it, some in zip(found.setdefault(what, ([], [])), took, strict=True):
+                all_of_it += some
+    for what, (acks, pushes) in found.items():
+        print(f"{what:36s} {said('report acknowledged', acks)}; {said('edit pushed', pushes)}", flush=True)
 
 
 def main() -> int:
     found: dict[str, dict[str, Figures]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in sys.argv[1:] or APPLICATIONS:
+        for name in sys.argv[1:] or [*APPLICATIONS, DELAYS]:
+            if name == DELAYS:
+                show_delays(Path(folder))
+                continue
             application = APPLICATIONS[name]
             Path(folder, name).mkdir()
             with serving(Path(folder, name), application) as (server, pid):
@@ -226,8 +249,6 @@ def main() -> int:
                 for what, (rate, p50, p99, cpu) in found[name].items():
                     line = f"{rate:7.0f} a second   p50 {p50:6.1f}   p99 {p99:6.1f} ms   cpu {cpu:6.3f} ms"
                     print(f"{name:6s}{what:10s}{line}", flush=True)
-                if name == "ours":
-                    show_delays(server)
     if not found.keys() >= {"stock", "ours"}:
         return 0
     ratios = {what: found["stock"][what][3] / found["ours"][what][3] for what in REQUESTS}

@@ -70,7 +70,7 @@ class Turns:
                 break
         self._scheduled = bool(self._waiting)
         if self._scheduled:
-            loop.call_soon(self._pass, loop)  # after the loop has looked at its sockets
+            _after_who_came(loop, self._pass, loop)
 
     @staticmethod
     def _serve(ticket: asyncio.Future[Any], act: Callable[[], Any]) -> None:
@@ -80,6 +80,11 @@ class Turns:
             ticket.set_result(act())
         except Exception as problem:
             ticket.set_exception(problem)
+
+
+def _after_who_came(loop: asyncio.AbstractEventLoop, act: Callable[..., None], *arguments: object) -> None:
+    """``act``, once the loop has looked at its sockets and woken whom it found there: they may take precedence."""
+    loop.call_soon(loop.call_soon, loop.call_soon, act, *arguments)
 
 
 class Patience:

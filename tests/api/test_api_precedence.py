@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 
 import pytest
@@ -86,6 +87,25 @@ async def test_an_answer_on_the_loop_waits_no_longer_than_it_must(precedence):
     with precedence.taken():
         async with asyncio.timeout(20):
             assert await waiting.take(lambda: "answer") == "answer"
+
+
+async def test_what_arrives_amid_an_answer_is_heard_before_the_next():
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+    done, waiting = [], Turns()
+
+    async def hear() -> None:
+        await reader.readexactly(1)
+        done.append("report")
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(hear())
+        group.create_task(waiting.take(lambda: theirs.send(b"r")))
+        group.create_task(waiting.take(lambda: done.append("answer")))
+    writer.close()
+    await writer.wait_closed()
+    theirs.close()
+    assert done == ["report", "answer"]
 
 
 # --- in threads ---------------------------------------------------------------------------------------------------
