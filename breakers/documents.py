@@ -28,6 +28,8 @@ from breakers.models import BreakerRecord
 FORMAT: Final = 1
 LONGEST: Final = 4 * 1024 * 1024
 DEEPEST: Final = 10
+MOST: Final = 10_000
+"""Breakers of a document: they are compared with what stands while nothing is locked."""
 CONFIG_FIELDS: Final[Mapping[str, Field]] = {n: f for n, f in BREAKER_FIELDS.items() if n != "name"} | dict(HTTP_FIELDS)
 _ENTRY_KEYS: Final = frozenset({"version", "managed", "group", "description", "config"})
 
@@ -70,6 +72,8 @@ def parse(text: str) -> tuple[Entry, ...]:
     problems = {} if document.get("format") == FORMAT else {"format": f"must be {FORMAT}"}
     problems |= {str(key)[:100]: "no such key" for key in document if key not in ("format", "breakers")}
     breakers = _mapping_of(document.get("breakers", {}), "breakers")
+    if len(breakers) > MOST:
+        raise ConfigError({"breakers": f"must be at most {MOST}, not {len(breakers)}"})
     for name, told in breakers.items():
         problems |= dict(_entry_problems(name, told))
     if problems:

@@ -8,12 +8,13 @@ that programs ask all day need no thread at all: see ``tradpal_cb.turns``.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import django
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
@@ -63,6 +64,8 @@ class OneHopHandler(ASGIHandler):
             return
         try:
             request, refusal = self.create_request(scope, body)
+            if request is not None:
+                _tell_length(request, body)
             response = refusal if request is None else await self._respond(scope, body, request)
             await self._send(response, send)
         finally:
@@ -129,6 +132,13 @@ class OneHopHandler(ASGIHandler):
         async with self._gate.passed():
             some: list[bytes] = await _hop(self._pool, list, islice(parts, _BLOCKS))
         return some
+
+
+def _tell_length(request: ASGIRequest, body: IO[bytes]) -> None:
+    """Of a body that came in chunks: without it Django's forms and REST framework take it for none at all."""
+    if "CONTENT_LENGTH" not in request.META:
+        request.META["CONTENT_LENGTH"] = str(body.seek(0, os.SEEK_END))
+        body.seek(0)
 
 
 def _hop(pool: ThreadPoolExecutor, function: Any, *arguments: Any) -> Any:

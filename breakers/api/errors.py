@@ -38,6 +38,14 @@ class BodyTooLarge(exceptions.APIException):
     default_code = "too_large"
 
 
+class BodyCompressed(exceptions.APIException):
+    status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
+    default_code = "unsupported_media_type"
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(f"A body is not read with Content-Encoding {encoding[:50]!r}: send it as it is.")
+
+
 def error(code: str, message: str, http_status: int, fields: Mapping[str, str] | None = None) -> Response:
     """The answer of everything that goes wrong."""
     return Response({"error": {"code": code, "message": message, "fields": dict(fields or {})}}, status=http_status)
@@ -65,7 +73,7 @@ def _ours(problem: Exception) -> Response | None:
         message = f"There is already a circuit breaker {problem.name!r}."
         return error("already_exists", message, status.HTTP_409_CONFLICT, {"name": message})
     if isinstance(problem, VersionConflict):
-        return _conflict(problem)
+        return conflict(problem)
     if isinstance(problem, UnknownVersion):
         message = f"{problem.name!r} never had a version {problem.version}."
         return error("not_found", message, status.HTTP_404_NOT_FOUND, {"version": message})
@@ -84,7 +92,8 @@ def invalid(fields: Mapping[str, str]) -> Response:
     return error("invalid", message, status.HTTP_400_BAD_REQUEST, fields)
 
 
-def _conflict(problem: VersionConflict) -> Response:
+def conflict(problem: VersionConflict) -> Response:
+    """412, with the ``ETag`` that ``If-Match`` would take now."""
     message = f"It was changed meanwhile; its version is now {problem.current_version}."
     response = error("version_conflict", message, status.HTTP_412_PRECONDITION_FAILED, {"If-Match": message})
     response["ETag"] = f'"{problem.current_version}"'

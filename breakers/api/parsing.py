@@ -14,7 +14,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from .errors import BodyTooLarge
+from .errors import BodyCompressed, BodyTooLarge
 
 MAX_BODY = 64 * 1024
 MAX_PAGE_SIZE = 1000
@@ -58,6 +58,9 @@ class AnyAccept(BaseContentNegotiation):
     """The answer has one form, whatever the client says that it accepts."""
 
     def select_parser(self, request: Request, parsers: Any) -> BaseParser | None:
+        encoding = request.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in ("", "identity"):
+            raise BodyCompressed(encoding)
         return next((p for p in parsers if _is_json(request.content_type, p.media_type)), None)
 
     def select_renderer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from rest_framework import serializers
+from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -12,9 +12,11 @@ from breakers import selectors, services
 from breakers.core.config import BREAKER_FIELDS, MAX_INTEGER, Field
 from breakers.fleet import fleet
 from breakers.models import ConfigChange
+from breakers.problems import VersionConflict
 
 from .actions import saved
 from .base import FleetView, asked, given, paged, record_of
+from .errors import error
 from .parsing import expected_version
 from .permissions import MayEditAll, actor_of
 from .serializers import CONFIG_FIELDS, BoundField, PageQuery, ReasonInput
@@ -76,6 +78,14 @@ class RestoreView(FleetView):
         return saved(name)
 
 
+def _target_changed(problem: VersionConflict) -> Response:
+    """No ``ETag``: that would be of the breaker in the address."""
+    message = f"{problem.name!r} was changed meanwhile; its version is now {problem.current_version}."
+    if not problem.current_version:
+        message = f"There is no {problem.name!r}."
+    return error("version_conflict", message, status.HTTP_412_PRECONDITION_FAILED, {"to_version": message})
+
+
 class CopyView(FleetView):
     """``POST /circuit-breakers/{name}/copy``: its config for another breaker, which is made where there is none.
 
@@ -86,13 +96,18 @@ class CopyView(FleetView):
 
     def post(self, request: Request, name: str) -> Response:
         seen, wanted = expected_version(request, record_of(name).version), given(CopyInput, request)
-        services.breaker_copy(
-            source=name,
-            target=wanted["to"],
-            reason=wanted.get("reason", ""),
-            by=actor_of(request),
-            expected_version=wanted.get("to_version"),
-            source_version=seen,
-        )
+        try:
+            services.breaker_copy(
+                source=name,
+                target=wanted["to"],
+                reason=wanted.get("reason", ""),
+                by=actor_of(request),
+                expected_version=wanted.get("to_version"),
+                source_version=seen,
+            )
+        except VersionConflict as problem:
+            if problem.name == name:
+                raise
+            return _target_changed(problem)
         fleet.synchronise()
         return saved(wanted["to"])

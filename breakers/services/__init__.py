@@ -6,7 +6,7 @@ from .configs import breaker_create, breaker_delete, breaker_edit
 from .deliveries import deliveries_due, deliveries_prune, delivery_settle
 from .folding import FOLD_AFTER, FORGET_AFTER, instances_fold, instances_forget
 from .idempotency import answer_begin, answer_forget, answer_keep
-from .imports import ImportLine, ImportPlan, ImportRefused, configs_import, configs_plan
+from .imports import MOST_IMPORTED, ImportLine, ImportPlan, ImportRefused, configs_import, configs_plan
 from .instances import instance_seen, instances_persist
 from .keys import api_key_create, api_key_revoke, authenticate_key
 from .known_keys import keys_remember
@@ -28,6 +28,7 @@ from .versions import breaker_copy, breaker_restore
 __all__ = [
     "FOLD_AFTER",
     "FORGET_AFTER",
+    "MOST_IMPORTED",
     "Actor",
     "ImportLine",
     "ImportPlan",

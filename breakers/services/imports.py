@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from django.db import transaction
 
@@ -20,6 +20,8 @@ from .configs import breaker_create, breaker_edit
 from .texts import storable
 
 Action = Literal["create", "edit", "same", "left to code", "conflict", "invalid"]
+MOST_IMPORTED: Final = 1000
+"""Breakers that one import may write: until it commits, every other write waits, for some thousandths each."""
 _HINDRANCES = frozenset({"conflict", "invalid"})
 
 
@@ -66,8 +68,19 @@ class _Draft:
 
 
 def configs_plan(*, entries: Iterable[Entry]) -> ImportPlan:
-    """What :func:`configs_import` would do now; writes nothing. One query."""
-    return ImportPlan(tuple(draft.line for draft in _drafts(entries)))
+    """What :func:`configs_import` would do now; writes nothing. One query.
+
+    Raises ``ConfigError`` where it is too much at once.
+    """
+    return _planned(_drafts(entries))
+
+
+def _planned(drafts: Iterable[_Draft]) -> ImportPlan:
+    plan = ImportPlan(tuple(draft.line for draft in drafts))
+    if plan.writes > MOST_IMPORTED:
+        sentence = f"would write {plan.writes} of them; at most {MOST_IMPORTED} at once: import it in parts"
+        raise ConfigError({"breakers": sentence})
+    return plan
 
 
 @transaction.atomic
@@ -75,11 +88,11 @@ def configs_import(*, entries: Iterable[Entry], reason: str, by: Actor) -> Impor
     """Creates and edits what the entries say, each with its audit row; breakers they do not name stay as they are.
 
     An entry that carries a version is refused where another stands by now, unless it changes nothing. Raises
-    ``ImportRefused`` with the plan, and then has written nothing.
+    ``ImportRefused`` with the plan, or ``ConfigError`` where it is too much at once, and then has written nothing.
     """
     Revision.locked()
     drafts = _drafts(entries)
-    plan = ImportPlan(tuple(draft.line for draft in drafts))
+    plan = _planned(drafts)
     if plan.hindrances:
         raise ImportRefused(plan)
     for draft in drafts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -77,6 +78,19 @@ async def test_a_body_in_pieces_is_one_body(handler, bearer):
     whole = scope("/circuit-breakers", "POST", content_type="application/json", content_length="20", **bearer)
     status, headers, _ = await ask(handler, whole, b'{"name": ', b'"bank-', b'api"}')
     assert (status, headers[b"etag"]) == (201, b'"1"')
+
+
+async def test_a_body_that_does_not_say_its_length_is_read(handler, bearer):
+    """As clients send what they have not counted: in chunks."""
+    chunked = scope("/circuit-breakers", "POST", content_type="application/json", transfer_encoding="chunked", **bearer)
+    status, _, body = await ask(handler, chunked, b'{"name": "bank-api", ', b'"failure_threshold": 7}')
+    assert (status, json.loads(body)["config"]["failure_threshold"]) == (201, 7)
+
+
+async def test_a_body_that_does_not_say_its_length_is_bounded_all_the_same(handler, bearer):
+    chunked = scope("/circuit-breakers", "POST", content_type="application/json", transfer_encoding="chunked", **bearer)
+    status, _, body = await ask(handler, chunked, b'{"name": "bank-api", "reason": "', b"x" * 70_000, b'"}')
+    assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
 
 
 @pytest.mark.parametrize("name", ["js/page.js", "css/dashboard.css"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -176,6 +177,19 @@ def test_a_body_that_is_too_large_is_not_read(api):
 def test_a_body_of_another_type_is_unsupported(api, kind):
     answer = api.generic("PUT", CONFIG, b"failure_threshold=5", content_type=kind)
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(("path", "kind"), [(CONFIG, "application/json"), ("/configs", "application/yaml")])
+def test_a_compressed_body_is_unsupported(api, path, kind):
+    method = "POST" if path == "/configs" else "PUT"
+    answer = api.generic(method, path, gzip.compress(b"{}"), content_type=kind, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
+    assert "gzip" in answer.json()["error"]["message"]
+
+
+def test_a_body_may_say_that_it_is_not_compressed(api):
+    headers = {"Content-Encoding": "identity"}
+    assert api.generic("PATCH", CONFIG, b"{}", content_type="application/json", headers=headers).status_code == 200
 
 
 def test_json_may_say_its_charset(api):

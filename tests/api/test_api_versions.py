@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from breakers import selectors
+from breakers import documents, selectors, services
 from breakers.models import BreakerConfig, ConfigChange
 
 pytestmark = pytest.mark.django_db
@@ -69,6 +69,22 @@ def test_a_copy_of_what_was_edited_meanwhile_is_refused(api, breaker):
     assert (made.status_code, made.json()["config"]["failure_threshold"]) == (200, 8)
 
 
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("other", "'other' was changed meanwhile; its version is now 1."),
+        ("nobody", "There is no 'nobody'."),
+    ],
+)
+def test_a_copy_over_what_was_edited_meanwhile_is_refused_and_says_which(api, breaker, target, sentence):
+    breaker("bank-api")
+    breaker("other")
+    edit(api, failure_threshold=8)
+    refused = api.post("/circuit-breakers/bank-api/copy", {"to": target, "to_version": 2})
+    assert (refused.status_code, refused.json()["error"]["fields"]) == (412, {"to_version": sentence})
+    assert "ETag" not in refused
+
+
 def post(api, text: str, query: str = "", content_type: str = "application/yaml"):
     return api.generic("POST", f"/configs{query}", text, content_type=content_type)
 
@@ -97,6 +113,18 @@ def test_an_import_that_lost_the_race_is_a_409_that_names_the_breaker(api, bank_
     assert "version 2 now" in answer.json()["error"]["fields"]["bank-api"]
     assert post(api, yaml.safe_dump(document), "?dry_run=1").json()["refused"] is True
     assert selectors.breaker("bank-api").failure_threshold == 5
+
+
+def many(count: int) -> str:
+    return "format: 1\nbreakers:\n" + "".join(f"  b{number}: {{}}\n" for number in range(count))
+
+
+@pytest.mark.parametrize("query", ["", "?dry_run=1"])
+def test_more_than_the_database_could_write_at_once_is_refused_in_words(api, ground, query):
+    fields = post(api, many(services.MOST_IMPORTED + 1), query).json()["error"]["fields"]
+    assert fields == {"breakers": "would write 1001 of them; at most 1000 at once: import it in parts"}
+    fields = post(api, many(documents.MOST + 1), query).json()["error"]["fields"]
+    assert fields == {"breakers": "must be at most 10000, not 10001"}
 
 
 @pytest.mark.parametrize(
