@@ -76,12 +76,12 @@ async def stream(
     Each piece is a query of its own, that begins where the last one ended: nothing is held open between two.
     """
     if form == "csv":
-        yield _csv([tuple(table.columns)])
+        yield csv_of([tuple(table.columns)])
     last: Row | None = None
     while piece := await sync_to_async(_piece)(rows, table, last):
         opening = (b"[\n" if last is None else b",\n") if form == "json" else b""
         last = piece[-1]
-        yield opening + (_csv(piece) if form == "csv" else _json(piece, table))
+        yield opening + (csv_of(piece) if form == "csv" else _json(piece, table))
     if form == "json":
         yield b"[]\n" if last is None else b"\n]\n"
 
@@ -108,7 +108,8 @@ def _json(rows: Iterable[Row], table: Table) -> bytes:
     return ",\n".join(lines).encode()
 
 
-def _csv(rows: Iterable[Row]) -> bytes:
+def csv_of(rows: Iterable[Row]) -> bytes:
+    """Lines of a file in CSV."""
     text = io.StringIO()
     csv.writer(text).writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue().encode()

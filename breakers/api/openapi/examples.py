@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
+import yaml
+
+from breakers import exports
 from breakers.api.serializers import DEFAULTS
 from breakers.core.config import HttpConfig
+
+
+class ByMedia(dict[str, Any]):
+    """One example in several media types."""
+
 
 INSTANCES: Final = {"total": 20, "closed": 17, "half_open": 0, "open": 2, "silent": 1}
 CAUSE: Final = "5 consecutive failures, last: ConnectionRefusedError: [Errno 111] Connection refused"
@@ -82,6 +91,18 @@ TRANSITION: Final[dict[str, Any]] = {
     "failure_rate": None,
 }
 HISTORY: Final[dict[str, Any]] = {"count": 1, "next": None, "previous": None, "results": [TRANSITION]}
+PROBLEM: Final[dict[str, Any]] = {
+    "error": {
+        "code": "invalid",
+        "message": "Invalid: failure_threshold.",
+        "fields": {"failure_threshold": "must be an integer >= 0 and <= 2147483647, not '5'"},
+    }
+}
+SCHEMA: Final[dict[str, Any]] = {
+    "openapi": "3.1.0",
+    "info": {"title": "Circuit breakers", "version": "1.0.0"},
+    "paths": {},
+}
 CREATE: Final[dict[str, Any]] = {
     "name": "bank-api",
     "group": "payments",
@@ -115,6 +136,22 @@ breakers:
     config:
       failure_threshold: 5
 """
+DOCUMENT_SENT: Final = ByMedia({"application/yaml": DOCUMENT, "application/json": yaml.safe_load(DOCUMENT)})
+IMPORT: Final[dict[str, Any]] = {
+    "dry_run": True,
+    "writes": 1,
+    "refused": False,
+    "breakers": [
+        {
+            "name": "bank-api",
+            "action": "edit",
+            "version": 3,
+            "differences": {"failure_threshold": [10, 5]},
+            "problem": None,
+            "warnings": [],
+        }
+    ],
+}
 FIELDS: Final[dict[str, Any]] = {**DEFAULTS, "name": "bank-api", **HttpConfig().as_dict()}
 METRICS: Final[dict[str, Any]] = {
     "state": "open",
@@ -232,3 +269,15 @@ DASHBOARD: Final[dict[str, Any]] = {
     },
     "breakers": [ROW],
 }
+
+
+def _file(table: exports.Table, line: Mapping[str, Any]) -> ByMedia:
+    """A file of this one line, as an export writes it."""
+    columns = tuple(table.columns)
+    row = tuple(line[column] for column in columns)
+    text = exports.csv_of([columns, row]).decode()
+    return ByMedia({"text/csv": text, "application/json": [dict(zip(columns, row, strict=True))]})
+
+
+HISTORY_FILE: Final = _file(exports.TRANSITIONS, TRANSITION)
+CHANGES_FILE: Final = _file(exports.CHANGES, CHANGE)

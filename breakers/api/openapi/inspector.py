@@ -57,7 +57,7 @@ class FleetSchema(AutoSchema):
 
     def get_operation_id(self) -> str:
         """Where one view has two addresses, that of all breakers says so."""
-        return f"{self.known.id}_of_all" if self.known.exported and "{name}" not in self.path else self.known.id
+        return f"{self.known.id}_of_all" if self.known.rows is not None and "{name}" not in self.path else self.known.id
 
     def get_summary(self) -> str:
         return self.known.summary
@@ -116,8 +116,10 @@ class FleetSchema(AutoSchema):
         if known.takes is None and not known.media:
             return None
         schema = document_schema() if known.takes is None else _taken(known)
-        examples = [] if known.sent is None else [OpenApiExample("example", value=known.sent, request_only=True)]
-        return {media: OpenApiRequest(schema, examples=examples) for media in known.media or (JSON,)}
+        return {
+            media: OpenApiRequest(schema, examples=_examples(known.sent, media, request_only=True))
+            for media in known.media or (JSON,)
+        }
 
     def _get_request_body(self, direction: Any = "request") -> Any:
         body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]  # it has no types
@@ -139,13 +141,14 @@ class FleetSchema(AutoSchema):
         known = self.known
         if known.answer is None:
             return {known.status: OpenApiResponse(None, description="Done.")}
-        examples = [] if known.example is None else [OpenApiExample("example", value=known.example)]
         if isinstance(known.answer, tuple):
             return {
-                (known.status, media): OpenApiResponse(_content(media), description="OK", examples=examples)
+                (known.status, media): OpenApiResponse(
+                    _content(media, known.rows), description="OK", examples=_examples(known.example, media)
+                )
                 for media in known.answer
             }
-        answer = OpenApiResponse(reference(known.answer), description="OK", examples=examples)
+        answer = OpenApiResponse(reference(known.answer), description="OK", examples=_examples(known.example, JSON))
         well: dict[Any, OpenApiResponse] = {(known.status, JSON): answer}
         return {**well, (503, JSON): answer} if known.public else well
 
@@ -179,7 +182,18 @@ class Document(SchemaGenerator):
     endpoint_inspector_cls = Addresses
 
 
-def _content(media: str) -> dict[str, Any]:
+def _examples(value: Any, media: str, **options: Any) -> list[OpenApiExample]:
+    from .examples import ByMedia
+
+    told = value[media] if isinstance(value, ByMedia) else value
+    return [] if told is None else [OpenApiExample("example", value=told, **options)]
+
+
+def _content(media: str, rows: type | None) -> dict[str, Any]:
+    from .components import reference
+
+    if rows is not None and media == JSON:
+        return {"type": "array", "items": reference(rows)}
     if media.endswith("yaml"):
         return {"type": "object"}
     return {"type": ["object", "array"]} if media.endswith("json") else {"type": "string"}
@@ -196,10 +210,12 @@ def _taken(known: Operation) -> dict[str, Any]:
 def complete(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Adds the components that the operations refer to, and how one says who one is."""
     from .components import reachable
+    from .examples import PROBLEM
     from .operations import OPERATIONS, answers
 
     components = result.setdefault("components", {})
     components["schemas"] = {**components.get("schemas", {}), **reachable(answers(list(OPERATIONS.values())))}
+    components["schemas"]["Problem"]["examples"] = [PROBLEM]
     components["securitySchemes"] = {
         "key": {
             "type": "http",

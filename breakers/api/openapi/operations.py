@@ -27,7 +27,8 @@ class Operation:
     """``answer``: a shape, or media types where it is none; ``None``: nothing. ``errors``: beside the common ones.
 
     ``takes``: the input of the body; ``query``: that of the query string; ``hides``: fields of the body that are
-    accepted and not advertised.
+    accepted and not advertised; ``rows``: what a file in JSON is a list of. An example that differs by media type is
+    an ``examples.ByMedia``.
     """
 
     id: str
@@ -46,7 +47,7 @@ class Operation:
     hides: tuple[str, ...] = ()
     precondition: bool = False
     public: bool = False
-    exported: bool = False
+    rows: type | None = None
 
 
 YAML = "application/yaml"
@@ -60,7 +61,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("MetricsView", "GET"): Operation(
         "metrics", "Everything for Prometheus", "server", ("text/plain",), example=examples.PROMETHEUS
     ),
-    ("SchemaView", "GET"): Operation("schema", "This document", "server", ("application/vnd.oai.openapi+json",)),
+    ("SchemaView", "GET"): Operation(
+        "schema", "This document", "server", ("application/vnd.oai.openapi+json",), example=examples.SCHEMA
+    ),
     ("DashboardView", "GET"): Operation(
         "dashboard", "The fleet in one answer", "reading", shapes.Dashboard, example=examples.DASHBOARD,
         text="With `Accept: text/html` the dashboard page.",
@@ -100,11 +103,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("HistoryExport", "GET"): Operation(
         "history_export", "Transitions as a file", "reading", ("text/csv", "application/json"), query=HistoryQuery,
-        exported=True,
+        rows=shapes.Transition, example=examples.HISTORY_FILE, text="All of them, streamed; newest first.",
     ),
     ("ChangesExport", "GET"): Operation(
         "changes_export", "The audit as a file", "reading", ("text/csv", "application/json"), query=ChangesQuery,
-        exported=True,
+        rows=shapes.ExportedChange, example=examples.CHANGES_FILE, text="All of it, streamed; newest first.",
     ),
     ("VersionsView", "GET"): Operation(
         "breaker_versions", "Every config it had", "reading", shapes.Versions, query=PageQuery,
@@ -138,8 +141,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("ConfigsView", "POST"): Operation(
         "configs_import", "Import configs", "config", shapes.Import, media=(YAML, "application/json"),
-        flags={"dry_run": "1: only the plan.", "reason": "Why; it stands in the audit."}, sent=examples.DOCUMENT,
-        errors=(409,), text="All or nothing; where another version stands by then, nothing.",
+        flags={"dry_run": "1: only the plan.", "reason": "Why; it stands in the audit."}, sent=examples.DOCUMENT_SENT,
+        example=examples.IMPORT, errors=(409,), text="All or nothing; where another version stands by then, nothing.",
     ),
     ("OverrideView", "PUT"): Operation(
         "override_set", "Force it open or closed", "operating", shapes.Overridden, takes=OverrideInput,
@@ -164,4 +167,5 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
 
 def answers(operations: Sequence[Operation]) -> list[type]:
     """The shapes of these, and of what goes wrong."""
-    return [*(each.answer for each in operations if isinstance(each.answer, type)), shapes.Problem]
+    given = [each.answer for each in operations if isinstance(each.answer, type)]
+    return [*given, *(each.rows for each in operations if each.rows is not None), shapes.Problem]

@@ -164,6 +164,22 @@ class Change(TypedDict):
     request_id: str
 
 
+class ExportedChange(TypedDict):
+    """One line of the audit, as a file has it."""
+
+    at: str
+    name: str
+    kind: str
+    actor: str
+    reason: str
+    version: int | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    instance: str | None
+    command: str | None
+    revision: int
+
+
 class Changes(TypedDict):
     """One page, newest first."""
 
