@@ -22,7 +22,7 @@ from .operations import breaker_reset, breakers_reset_all, override_release, ove
 from .outbox import events_due, events_prune, events_settle, events_waiting
 from .recovery import applied_prune, recovery_apply
 from .registration import breakers_register
-from .transitions import history_prune, transitions_record
+from .transitions import history_prunable, history_prune, transitions_record
 from .versions import breaker_copy, breaker_restore
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "events_prune",
     "events_settle",
     "events_waiting",
+    "history_prunable",
     "history_prune",
     "instance_seen",
     "instances_fold",

@@ -106,15 +106,20 @@ def history_prune(*, before: datetime) -> int:
     The last of each breaker stays, and the last of each instance that is not gone: they say since when. A few thousand
     at a time, each in a transaction of its own: whoever writes meanwhile waits for milliseconds.
     """
-    superfluous = _superfluous().filter(at__lt=before).order_by("at")
+    superfluous = _superfluous(before).order_by("at")
     deleted = 0
     while keys := list(superfluous.values_list("pk", flat=True)[:_PRUNED_AT_ONCE]):
         deleted += StateChange.objects.filter(pk__in=keys)._raw_delete(using=superfluous.db)  # nothing refers to them
     return deleted
 
 
-def _superfluous() -> QuerySet[StateChange]:
-    """Those with a newer one of their breaker and, where their instance is not gone, of that instance too.
+def history_prunable(*, before: datetime) -> int:
+    """How many :func:`history_prune` would delete now. Looks at all that are older, and locks nothing."""
+    return _superfluous(before).count()
+
+
+def _superfluous(before: datetime) -> QuerySet[StateChange]:
+    """Those older that have a newer one of their breaker and, where their instance is not gone, of that instance too.
 
     Each is judged by two indexes, so that only what is old costs anything.
     """
@@ -122,4 +127,4 @@ def _superfluous() -> QuerySet[StateChange]:
     newer = Exists(same.filter(at__gt=OuterRef("at"))) | Exists(same.filter(at=OuterRef("at"), pk__gt=OuterRef("pk")))
     live = Instance.objects.filter(gone_at=None, id=OuterRef("instance"))
     later = same.filter(instance=OuterRef("instance"), sequence__gt=OuterRef("sequence"))
-    return StateChange.objects.filter(newer).filter(~Exists(live) | Exists(later))
+    return StateChange.objects.filter(newer, at__lt=before).filter(~Exists(live) | Exists(later))

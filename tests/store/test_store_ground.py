@@ -211,6 +211,8 @@ def test_pruning_by_command_counts_what_it_deleted(identity, transition, setting
     services.transitions_record(batch=[(one, transition(n)) for n in (1, 2, 3)])
     for number, days in ((1, 40), (2, 8), (3, 6)):
         StateChange.objects.filter(sequence=number).update(at=timezone.now() - timedelta(days=days))
+    assert run("prune_history", "--dry-run") == "2 transitions would be deleted, older than 7 days.\n"
+    assert StateChange.objects.count() == 3
     assert run("prune_history", "--days", "30") == "1 transition deleted, older than 30 days.\n"
     assert run("prune_history") == "1 transition deleted, older than 7 days.\n"
     assert StateChange.objects.get().sequence == 3

@@ -1,4 +1,4 @@
-"""``manage.py prune_history --days 30``: deletes old transitions."""
+"""``manage.py prune_history --days 30``: deletes old transitions; with ``--dry-run`` says how many those are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from breakers.services import history_prune
+from breakers.services import history_prunable, history_prune
 
 LONGEST = 36500
 
@@ -24,9 +24,12 @@ class Command(BaseCommand):
             default=getattr(settings, "CIRCUIT_BREAKER_HISTORY_DAYS", 30),
             help="default: CIRCUIT_BREAKER_HISTORY_DAYS, now %(default)s",
         )
+        parser.add_argument("--dry-run", action="store_true", help="say how many would go, and delete nothing")
 
-    def handle(self, *args: object, days: int, **options: Any) -> None:  # what argparse found
+    def handle(self, *args: object, days: int, dry_run: bool, **options: Any) -> None:  # what argparse found
         if not 1 <= days <= LONGEST:
             raise CommandError(f"--days must be from 1 to {LONGEST}, not {days}.")
-        deleted = history_prune(before=timezone.now() - timedelta(days=days))
-        self.stdout.write(f"{deleted} transition{'' if deleted == 1 else 's'} deleted, older than {days} days.")
+        before = timezone.now() - timedelta(days=days)
+        number = history_prunable(before=before) if dry_run else history_prune(before=before)
+        done = "would be deleted" if dry_run else "deleted"
+        self.stdout.write(f"{number} transition{'' if number == 1 else 's'} {done}, older than {days} days.")
