@@ -26,6 +26,7 @@ from django.http import HttpResponseBase
 from django.urls import set_script_prefix
 
 from breakers.precedence import precedence
+from tradpal_cb.streams import PatientSend, while_read
 from tradpal_cb.turns import Gate, Looks, Turns
 
 THREADS: Final = 4
@@ -42,7 +43,9 @@ Scope = dict[str, Any]
 
 
 class OneHopHandler(ASGIHandler):
-    """Answers HTTP. A client that goes away is noticed when the answer is sent: a thread cannot be cancelled."""
+    """Answers HTTP. A client that goes away ends its stream; else it is noticed when the answer is sent: a thread
+    cannot be cancelled.
+    """
 
     def __init__(self, threads: int = THREADS, writers: int = WRITERS) -> None:
         self.load_middleware(is_async=False)  # not its parent's way, which would load it for the event loop
@@ -67,7 +70,7 @@ class OneHopHandler(ASGIHandler):
             if request is not None:
                 _tell_length(request, body)
             response = refusal if request is None else await self._respond(scope, body, request)
-            await self._send(response, send)
+            await self._send(response, receive, send)
         finally:
             body.close()
 
@@ -110,7 +113,7 @@ class OneHopHandler(ASGIHandler):
             response.close()
         return response
 
-    async def _send(self, response: Any, send: Any) -> None:
+    async def _send(self, response: Any, receive: Any, send: Any) -> None:
         if not response.streaming:
             await self.send_response(response, send)
             return
@@ -118,9 +121,11 @@ class OneHopHandler(ASGIHandler):
             if not response.is_async:
                 response.block_size = self.chunk_size
                 response.streaming_content = self._pieces(iter(response))
+            patient = PatientSend(send)
             try:
-                await self.send_response(response, send)
+                await while_read(self.send_response(response, patient), receive)
             finally:
+                patient.end()
                 await sync_to_async(response.close)()
 
     async def _pieces(self, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
