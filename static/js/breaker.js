@@ -5,7 +5,7 @@ import { all, byId, copy, icon, part, say, start } from "./page.js";
 import { aim, texts } from "./rows.js";
 import { bar } from "./shapes.js";
 import { kindOf } from "./verdict.js";
-import { duration } from "./words.js";
+import { clock, duration } from "./words.js";
 
 const place = byId("breaker");
 const { name } = place.dataset;
@@ -48,9 +48,11 @@ function paint({ type, rows, removed }) {
 	act.rows(rows);
 }
 
-function probe(now) {
+function probe({ sure, time }) {
+	const at = Date.parse(row.retry_at);
 	if (row.ready_to_probe) return "with the next call";
-	return duration(row.retry_at ? Math.max(0, (Date.parse(row.retry_at) - now) / 1000) : null);
+	if (!at) return "–";
+	return sure ? duration(Math.max(0, (at - time) / 1000)) : `at ${clock(at)}`;
 }
 
 start({
@@ -65,6 +67,6 @@ start({
 	},
 	tick(feed) {
 		if (!gone) regions.tick(feed);
-		if (row) say(byId("probe"), probe(feed.time));
+		if (row) say(byId("probe"), probe(feed));
 	},
 });
