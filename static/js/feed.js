@@ -59,7 +59,11 @@ export class Feed {
 			this.lose();
 			this.signedOut = close.code === SIGNED_OUT;
 			if (!opened) this.ask();
-			if (!this.signedOut) this.retry();
+			if (!this.signedOut) {
+				const wait = 500 + Math.random() * (Math.min(15000, 1000 * 2 ** this.attempts++) - 500);
+				this.nextTry = now() + wait;
+				this.timer = setTimeout(() => this.open(), wait);
+			}
 			this.on.moved();
 		};
 	}
@@ -67,13 +71,6 @@ export class Feed {
 	lose() {
 		if (this.synced) this.lostAt = now();
 		this.synced = false;
-	}
-
-	retry() {
-		const ceiling = Math.min(15000, 1000 * 2 ** this.attempts++);
-		const wait = 500 + Math.random() * (ceiling - 500);
-		this.nextTry = now() + wait;
-		this.timer = setTimeout(() => this.open(), wait);
 	}
 
 	reconnect() {

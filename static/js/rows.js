@@ -150,17 +150,25 @@ export class Lists {
 		say(byId("held"), moves ? `Order held: ${plural(moves, "row")} would move` : "");
 	}
 
-	/** Each where it belongs, in chunks of CHUNK: one that is far away costs nothing. */
+	/** Each where it belongs: CHUNK of them in the first chunk, at most twice that in others, so that few move. */
 	move(place, order) {
-		for (const [index, element] of order.entries()) {
-			if (index === CHUNK * place.childElementCount) place.append(place.firstElementChild.cloneNode());
-			const chunk = place.children[Math.floor(index / CHUNK)];
-			let there = chunk.children[index % CHUNK] ?? null;
-			if (there && there.nextElementSibling === element) {
+		let chunk = place.firstElementChild;
+		let there = chunk.firstElementChild;
+		let [placed, least, most] = [0, CHUNK, CHUNK];
+		for (const element of order) {
+			while (placed === most || (!there && placed >= least && chunk.nextElementSibling)) {
+				if (!chunk.nextElementSibling) chunk.after(chunk.cloneNode());
+				chunk = chunk.nextElementSibling;
+				there = chunk.firstElementChild;
+				[placed, least, most] = [0, 0, 2 * CHUNK];
+			}
+			if (there?.nextElementSibling === element) {
 				there.remove(); // it leaves, and pushes no other: its turn comes
 				there = element;
 			}
-			if (there !== element) chunk.insertBefore(element, there);
+			if (there === element) there = there.nextElementSibling;
+			else chunk.insertBefore(element, there);
+			placed++;
 		}
 	}
 

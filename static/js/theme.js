@@ -1,4 +1,4 @@
-// Before the first paint, so that a chosen theme never flashes; the page knows light and dark by CSS.
+// Before the first paint: a chosen theme never flashes. The page knows light and dark by CSS.
 document.documentElement.classList.add("js");
 try {
 	document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "";

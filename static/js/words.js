@@ -16,10 +16,8 @@ export function duration(seconds) {
 
 export function roughly(seconds) {
 	const s = Math.floor(seconds);
-	for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
-		if (s >= size) return `${Math.floor(s / size)} ${unit}`;
-	}
-	return `${s} s`;
+	const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"]].find(([size]) => s >= size) ?? [1, "s"];
+	return `${Math.floor(s / size)} ${unit}`;
 }
 
 export function tenths(value) {
