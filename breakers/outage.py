@@ -93,6 +93,11 @@ class Remembered(Generic[K, T]):
         found = self._known.get(key)
         return None if found is None or self._clock() - found[0] > self._lifetime else found[1]
 
+    @property
+    def keys(self) -> list[K]:
+        with self._lock:
+            return list(self._known)
+
     def forget(self, key: K) -> None:
         with self._lock:
             self._known.pop(key, None)

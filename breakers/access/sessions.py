@@ -1,12 +1,14 @@
 """People's sessions, Django's own in the database; while that is away those that were good go on, to read.
 
 A session ends with its signing out, at once here and within seconds at other servers. Where the database is away at
-that moment this server remembers what has ended, and says so to the database when that is back.
+that moment this server remembers what has ended, tells the others over Redis, and the database when that is back.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
+from collections.abc import Collection
 from functools import partial
 from typing import Final
 
@@ -81,6 +83,24 @@ class SessionStore(db.SessionStore):
             outage.ask(partial(super().delete, key))
         except AWAY:
             return  # sessions_end does it
+
+
+def digests_of_ended() -> list[str]:
+    """What other servers are told: who reads it can do nothing with it."""
+    return [_digest(key) for key in ended.keys]
+
+
+def sessions_ended_elsewhere(digests: Collection[str]) -> None:
+    """They have ended here too. A session that is not remembered here is none here while the database is away."""
+    if digests:
+        for key in known.keys:
+            if _digest(key) in digests:
+                ended.add(key)
+                known.forget(key)
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def sessions_end() -> None:

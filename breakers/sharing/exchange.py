@@ -15,6 +15,7 @@ from redis import RedisError
 
 from breakers import selectors
 from breakers.access import buckets
+from breakers.access.sessions import digests_of_ended, sessions_ended_elsewhere
 from breakers.fleet import MergedFleet
 from breakers.models import StateChange
 
@@ -117,7 +118,8 @@ class Exchange:
         self._beat += 1
         home = self._fleet.at_home()
         changed = list(self._fleet.unshared(counts=self._are_counts_due()))
-        head = Head(self._beat, 0, time.time(), self._fleet.presence(), buckets.drain(), self._fleet.dated())
+        presence, dated, ended = self._fleet.presence(), self._fleet.dated(), digests_of_ended()
+        head = Head(self._beat, 0, time.time(), presence, buckets.drain(), dated, ended)
         try:
             laid = home.union(UUID(passed.id) for passed in changed)
             kept = shelf.write(changed, self._laid - laid, head)
@@ -146,6 +148,7 @@ class Exchange:
             if before is None or head.beat != before.beat:
                 self._fleet.hear(server, head.presence, ahead)
                 buckets.debit(head.spent)
+                sessions_ended_elsewhere(set(head.ended))
         for server in self._heads.keys() - heads.keys():
             if self._is_settled():
                 self._fleet.orphan(server)

@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from breakers.fleet import PassedInstance
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Servers of another format are strangers, not misunderstood."""
 LIFETIME: Final = 10
 """Seconds that a share outlives its server."""
@@ -43,6 +43,8 @@ class Head:
     """Tokens that callers took from their buckets there since the last beat."""
     dated: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     """Breakers that moved lately: their state, and since when it is that."""
+    ended: Collection[str] = ()
+    """Digests of sessions that ended there and that the database could not be told of yet."""
 
 
 class Shelf:
@@ -121,10 +123,10 @@ def channel() -> str:
 
 def _packed(head: Head, version: int) -> bytes:
     presence = {str(one): heard for one, heard in head.presence.items()}
-    packed: bytes = msgpack.packb((head.beat, version, head.now, presence, head.spent, head.dated))
+    packed: bytes = msgpack.packb((head.beat, version, head.now, presence, head.spent, head.dated, head.ended))
     return packed
 
 
 def _unpacked(blob: bytes) -> Head:
-    beat, version, now, presence, spent, dated = msgpack.unpackb(blob)
-    return Head(beat, version, now, {UUID(one): heard for one, heard in presence.items()}, spent, dated)
+    beat, version, now, presence, spent, dated, ended = msgpack.unpackb(blob)
+    return Head(beat, version, now, {UUID(one): heard for one, heard in presence.items()}, spent, dated, ended)

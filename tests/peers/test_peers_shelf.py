@@ -60,11 +60,11 @@ def ids(found: Iterator[PassedInstance]) -> set[str]:
 def test_a_head_is_read_as_it_was_written_and_nobody_reads_his_own(shelf_of: Make) -> None:
     mine, other = shelf_of("mine"), shelf_of("other")
     one = uuid4()
-    head = Head(7, 99, 12.25, {one: 11.5}, {"key a": 3}, {"bank-api": ("open", 10.5)})
+    head = Head(7, 99, 12.25, {one: 11.5}, {"key a": 3}, {"bank-api": ("open", 10.5)}, ["digest"])
     mine.write([], [], head)
     (found,) = other.others().values()
     assert (found.beat, found.version, found.now) == (7, 1, 12.25), "the version is the shelf's own"
-    assert (found.presence, found.spent) == ({one: 11.5}, {"key a": 3})
+    assert (found.presence, found.spent, found.ended) == ({one: 11.5}, {"key a": 3}, ["digest"])
     assert {name: tuple(dated) for name, dated in found.dated.items()} == {"bank-api": ("open", 10.5)}
     assert mine.others() == {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import threading
 import urllib.error
@@ -24,6 +25,7 @@ from breakers.services import Actor, api_key_revoke, keys_remember
 from breakers.services.known_keys import known_keys
 from tests.engines import Postgres
 from tests.peers.feeds import Reader
+from tests.redis_server import RedisServer
 from tests.servers import ServerProcess, eventually
 
 # --- what is remembered ------------------------------------------------------------------------------------------
@@ -219,6 +221,23 @@ def test_a_session_that_ended_while_nobody_could_be_told_is_taken_out_later(view
     assert key not in sessions.ended
 
 
+def test_what_ended_at_another_server_has_ended_here_and_is_said_to_the_database_by_either(viewer: User) -> None:
+    here, other = Client(), Client()
+    for client in (here, other):
+        client.force_login(viewer)
+    one, two = here.session.session_key, other.session.session_key
+    people.people_remember()
+    assert one is not None
+    told = hashlib.sha256(one.encode()).hexdigest()
+    sessions.sessions_ended_elsewhere({told, "of somebody whom we do not know"})
+    assert here.get("/dashboard", headers={"Accept": "text/html"}).status_code == 302
+    assert other.get("/dashboard", headers={"Accept": "text/html"}).status_code == 200
+    assert told in sessions.digests_of_ended(), "and is passed on"
+    sessions.sessions_end()
+    assert [row.session_key for row in Session.objects.all()] == [two]
+    assert sessions.digests_of_ended() == []
+
+
 def test_sessions_that_ended_are_remembered_in_bounds() -> None:
     for number in range(MOST + 1):
         sessions.ended.add(str(number))
@@ -262,7 +281,7 @@ class Person:
 
 
 class House:
-    """Two servers on one PostgreSQL; ``olivia``, an operator, signed in at the first before the second began."""
+    """Two servers on one PostgreSQL and one Redis; ``olivia``, an operator, signed in before the second began."""
 
     def __init__(self, postgres: Postgres, *servers: ServerProcess) -> None:
         self.postgres, self.servers = postgres, servers
@@ -297,8 +316,11 @@ print(api_key_create(name="tests", scopes=["agent", "read", "operate"], by=Actor
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with Postgres() as postgres:
-        shared = {"DATABASE_URL": postgres.url, "DJANGO_SECRET_KEY": secrets.token_hex(32), "DJANGO_LOG_LEVEL": "DEBUG"}
+    with Postgres() as postgres, RedisServer(tmp_path_factory.mktemp("redis")) as redis:
+        shared = {
+            "DATABASE_URL": postgres.url, "REDIS_URL": redis.url, "DJANGO_SECRET_KEY": secrets.token_hex(32),
+            "DJANGO_LOG_LEVEL": "DEBUG",
+        }  # fmt: skip
         first, second = (
             ServerProcess(tmp_path_factory.mktemp("server"), environment=shared, tuned=True) for _ in range(2)
         )
@@ -376,12 +398,15 @@ def test_the_banner_of_a_page_that_is_open_comes_and_goes(house: House) -> None:
 def test_signing_out_ends_a_session_also_while_the_database_cannot_be_told(house: House) -> None:
     person = Person(house.servers[0])
     person.sign_in()
+    elsewhere = person.at(house.servers[1])
+    assert elsewhere.ask("/dashboard")[1] == "/dashboard"
     with house.without_database():
         thief = person.at(house.servers[0])
         assert person.ask("/dashboard")[1] == "/dashboard"
         status, where, _ = person.ask("/dashboard/logout", {})
         assert (status, where) == (200, "/dashboard/login")
         assert thief.ask("/dashboard")[1] == "/dashboard/login"
+        eventually(lambda: elsewhere.ask("/dashboard")[1] == "/dashboard/login", what="Redis tells the other server")
     eventually(lambda: said_to_have_ended(house))
     for server in house.servers:
         assert thief.at(server).ask("/dashboard")[1] == "/dashboard/login"
