@@ -3,6 +3,7 @@
 <!-- not run: REASON -->     this block is parsed and its commands are looked up, no more
 <!-- before: CODE -->        runs first; a reader does not see it
 <!-- after: CODE -->         below the block: runs next, to look at what the block did
+<!-- needs: redis -->        $REDIS_URL is a Redis, for this page alone
 <!-- serves -->              this block runs until it is ended; what follows meets it in good health
 <!-- output -->              this block is what the one before it prints
 """
@@ -19,7 +20,7 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-MARKS = ("not run", "before", "after", "serves", "output")
+MARKS = ("not run", "needs", "before", "after", "serves", "output")
 _COMMENT = re.compile(rf"<!--\s*({'|'.join(MARKS)})(?::\s*(.*?))?\s*-->", re.DOTALL)
 
 

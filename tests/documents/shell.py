@@ -69,8 +69,8 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def run(blocks: list[Block], folder: Path, server: ServerProcess) -> None:
-    """Raises ``AssertionError`` with what the shell said where a block ends with anything but 0."""
+def run(blocks: list[Block], folder: Path, server: ServerProcess, further: dict[str, str]) -> None:
+    """``further`` variables for the shell. Raises ``AssertionError`` with what the shell said where a block ends with anything but 0."""
     own = any("serves" in block.marks for block in blocks)
     port = str(free_port() if own else server.port)
     printed = folder / ".printed"
@@ -84,6 +84,7 @@ def run(blocks: list[Block], folder: Path, server: ServerProcess) -> None:
         "URL": server.url, "KEY": server.token,
         "CIRCUIT_BREAKER_SERVICE_URL": server.url, "CIRCUIT_BREAKER_SERVICE_TOKEN": server.token,
         **({} if own else {name: server.environment[name] for name in ("DJANGO_SECRET_KEY", "DATABASE_URL")}),
+        **further,
     }  # fmt: skip
     running = subprocess.Popen(
         ["bash", "-c", script(blocks, port)],

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import yaml
 
 from tests.documents import shell
 from tests.documents.pages import EVERY, PAGES, ROOT, Block, of
+from tests.redis_server import RedisServer
 from tests.servers import ServerProcess
 
 PYTHON, SHELL = of("python"), of("bash", "sh")
@@ -44,15 +46,33 @@ def test_every_block_has_a_language_that_somebody_checks(block: Block) -> None:
         f"```{block.language} is none of {RUN + READ}; `text` is for what is no code"
     )
     assert block.marks.get("not run", "a reason").strip(), "`not run` wants its reason"
-    assert block.language in RUN or not block.marks.keys() & {"not run", "before", "after", "serves"}
+    assert block.marks.get("needs", "redis") == "redis"
+    assert block.language in RUN or not block.marks.keys() & {"not run", "needs", "before", "after", "serves"}
 
 
 @pytest.mark.parametrize("page", PYTHON)
 def test_the_python_of_a_page_runs(page: str, server: ServerProcess, tmp_path: Path) -> None:
+    runnable = [block for block in PYTHON[page] if "not run" not in block.marks]
+    with engines(runnable, tmp_path) as found:
+        run_python(runnable, {**server.environment, **found}, server, tmp_path)
+
+
+@contextmanager
+def engines(blocks: list[Block], folder: Path) -> Iterator[dict[str, str]]:
+    """The variables by which blocks find what they need."""
+    if not any("needs" in block.marks for block in blocks):
+        yield {}
+        return
+    (folder / "redis").mkdir()
+    with RedisServer(folder / "redis") as redis:
+        yield {"REDIS_URL": redis.url}
+
+
+def run_python(runnable: list[Block], variables: dict[str, str], server: ServerProcess, folder: Path) -> None:
     fields = ("page", "line", "code", "marks", "prints")
-    blocks = [{name: getattr(block, name) for name in fields} for block in PYTHON[page] if "not run" not in block.marks]
+    blocks = [{name: getattr(block, name) for name in fields} for block in runnable]
     environment = {
-        **server.environment,
+        **variables,
         "PYTHONPATH": str(ROOT),
         "CIRCUIT_BREAKER_SERVICE_URL": server.url,
         "CIRCUIT_BREAKER_SERVICE_TOKEN": server.token,
@@ -60,7 +80,7 @@ def test_the_python_of_a_page_runs(page: str, server: ServerProcess, tmp_path: P
     }
     done = subprocess.run(
         [sys.executable, "-W", "error", ROOT / "tests/documents/python_page.py"],
-        cwd=tmp_path, env=environment, input=json.dumps(blocks), capture_output=True, text=True, timeout=140,
+        cwd=folder, env=environment, input=json.dumps(blocks), capture_output=True, text=True, timeout=140,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{HOW}"
 
@@ -76,7 +96,8 @@ def test_the_shell_of_a_page_runs(page: str, server: ServerProcess, tmp_path: Pa
         pytest.skip(f"{missing} is not installed")
     blocks = [block for block in SHELL[page] if "not run" not in block.marks]
     try:
-        shell.run(blocks, tmp_path, server)
+        with engines(blocks, tmp_path) as found:
+            shell.run(blocks, tmp_path, server, found)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{HOW}") from None
 
