@@ -70,7 +70,10 @@ def checkout(folder: Path) -> Path:
 
 
 def run(blocks: list[Block], folder: Path, server: ServerProcess, further: dict[str, str]) -> None:
-    """``further`` variables for the shell. Raises ``AssertionError`` with what the shell said where a block ends with anything but 0."""
+    """Raises ``AssertionError`` with what the shell said where a block ends with anything but 0.
+
+    ``further`` variables come beside those that every page has.
+    """
     own = any("serves" in block.marks for block in blocks)
     port = str(free_port() if own else server.port)
     printed = folder / ".printed"
