@@ -342,10 +342,11 @@ def latest_states() -> dict[str, list[LatestState]]:
 def _latest_of(instance: UUID) -> dict[str, LatestState]:
     rows = StateChange.objects.filter(instance=instance).order_by("-sequence")
     found: dict[str, LatestState] = {}
-    for name, to_state, from_state, at in rows.values_list("breaker", "to_state", "from_state", "at")[:LATEST_ROWS]:
+    columns = rows.values_list("breaker", "to_state", "from_state", "at", "epoch")
+    for name, to_state, from_state, at, epoch in columns[:LATEST_ROWS]:
         if name not in found:
             states = CircuitBreakerState(to_state), CircuitBreakerState(from_state)
-            found[name] = LatestState(instance, *states, at)
+            found[name] = LatestState(instance, *states, at, epoch)
     return found
 
 

@@ -114,6 +114,7 @@ def _move(ledger: Ledger, name: str, latest: LatestState) -> None:
         if observation.state is not latest.to_state or abs((observation.since or latest.at) - latest.at) > SAME_MOMENT:
             observation.retry_at = None  # of an opening that is not the latest
         observation.state, observation.since = latest.to_state, latest.at
+        observation.epoch = max(observation.epoch, latest.epoch)  # steps that are told again are no news
         if observation.placed is not None:
             ledger.view(name).place(observation, latest.to_state)
 

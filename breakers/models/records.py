@@ -145,6 +145,7 @@ class LatestState:
     to_state: CircuitBreakerState
     from_state: CircuitBreakerState
     at: datetime
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)

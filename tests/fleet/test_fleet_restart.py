@@ -349,3 +349,20 @@ def closed_again(scene, linked):
         scene.now.timestamp(), epoch=1,
     )  # fmt: skip
     services.transitions_record(batch=[(linked.identity, report)])
+
+
+def test_openings_that_are_told_again_after_a_restart_are_counted_once(live, firing):
+    """A server that was killed has written them down, and has not told the link."""
+    one = live.link().tell()
+    persist(live)
+    told = []
+    for number, (before, after) in enumerate(3 * [("closed", "open"), ("open", "closed")], start=1):
+        live.wait(1, heartbeats=(one,))
+        states = CircuitBreakerState(before), CircuitBreakerState(after)
+        told.append(TransitionReport(number, "bank-api", *states, "reset", "", live.now.timestamp(), epoch=number))
+    services.transitions_record(batch=[(one.identity, each) for each in told])
+    restart(live)
+    one.connect().send(transitions=tuple(told))
+    troubles = live.fleet.troubles("bank-api")
+    assert troubles is not None
+    assert (troubles.openings, list(firing())) == (3, ["flapping"])
