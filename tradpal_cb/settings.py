@@ -205,7 +205,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-DATE_FORMAT, DATETIME_FORMAT = "Y-m-d", r"Y-m-d H:i:s \U\T\C"  # of the admin's lists, as our own pages write it
+FORMAT_MODULE_PATH = "tradpal_cb.formats"
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000  # the admin's actions send a field for each breaker that is ticked
 LOGGING = logs.configuration(
     level=variables.LOG_LEVEL.read(), format=variables.LOG_FORMAT.read(), file=variables.LOG_FILE.read()

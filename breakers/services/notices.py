@@ -95,10 +95,8 @@ class _Changes:
         self._told.setdefault((rule.pk, event), []).append(facts)
 
     def write(self) -> list[Delivery]:
-        gone = set(self._over)
         Notice.objects.bulk_create(self._new)
-        changed = [notice for notice in self._changed if notice.pk not in gone]
-        Notice.objects.bulk_update(changed, ["told_at", "cleared_at", "returns", "facts"], batch_size=_AT_ONCE)
+        Notice.objects.bulk_update(self._changed, ["told_at", "cleared_at", "returns", "facts"], batch_size=_AT_ONCE)
         for start in range(0, len(self._over), _AT_ONCE):
             Notice.objects.filter(pk__in=self._over[start : start + _AT_ONCE]).delete()
         told = [(key, facts) for key, each in self._told.items() for facts in _summed_up(each)]

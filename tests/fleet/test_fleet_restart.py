@@ -302,6 +302,7 @@ def test_a_wait_of_an_opening_before_the_last_says_nothing_of_the_last(live, fir
 
 def test_reports_that_were_dropped_long_ago_are_no_news_after_a_restart(live, firing):
     one, told = live.link().tell(), iso(live.now)
+    persist(live)
     one.send(dropped=3)
     persist(live)
     live.wait(300, heartbeats=(one,))

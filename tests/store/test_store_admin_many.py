@@ -136,5 +136,5 @@ def test_states_and_moments_are_told_as_on_our_own_pages(browser: Client):
     StateChange.objects.create(breaker=row.name, instance=uuid4(), sequence=1, at=now, **moved)
     page = browser.get(reverse("admin:breakers_breakerconfig_change", args=[row.pk])).content.decode()
     assert '<span class="breaker-badge" data-state="half_open">Half-open</span>' in page
-    assert f"{row.created_at:%Y-%m-%d %H:%M:%S} UTC" in page
+    assert f'<div class="readonly">{row.updated_at:%Y-%m-%d %H:%M:%S} UTC</div>' in page
     assert f'href="/dashboard/breakers/{row.name}"' in page

@@ -129,6 +129,16 @@ def test_a_message_about_many_keeps_its_place_and_other_rules_do_not_wait(rule: 
     assert len(due(4)) > 1
 
 
+def test_a_message_about_many_waits_for_what_is_older(rule: Save):
+    rule(after=0.0, quiet=0.0, levels=["error", "warning"])
+    at(0, ALERT)
+    fail(Delivery.objects.get())
+    at(1, ALERT, *storm(20))
+    assert due(2) == []
+    Delivery.objects.filter(kind="open").update(status="delivered")
+    assert due(2) == [("firing", "digest")]
+
+
 # --- targets that hang, or lie ----------------------------------------------------------------------------------
 
 

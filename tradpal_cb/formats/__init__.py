@@ -1,0 +1,1 @@
+"""How Django writes moments, by language: see ``FORMAT_MODULE_PATH``."""
