@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from django.db import transaction
 from breakers.models import Delivery, FiringAlert, Notice, NotificationRule
 
 from .deliveries import DIGEST, deliveries_queue
+from .texts import storable
 
 MOST_SINGLE: Final = 10
 """Messages of one rule at one moment; more than that are one."""
@@ -38,7 +40,7 @@ class _Changes:
 
     def __init__(self, rules: Mapping[int, NotificationRule], alerts: Sequence[FiringAlert], now: datetime) -> None:
         self._rules, self._now = rules, now
-        self._alerts = {(alert.name, alert.kind): alert for alert in alerts}
+        self._alerts = {(alert.name, alert.kind): _storable(alert) for alert in alerts}
         self._firing = {(r.pk, *key): a for r in rules.values() for key, a in self._alerts.items() if r.matches(a)}
         self._new: list[Notice] = []
         self._changed: list[Notice] = []
@@ -101,6 +103,12 @@ class _Changes:
             Notice.objects.filter(pk__in=self._over[start : start + _AT_ONCE]).delete()
         told = [(key, facts) for key, each in self._told.items() for facts in _summed_up(each)]
         return deliveries_queue([(self._rules[rule], event, facts) for (rule, event), facts in told], self._now)
+
+
+def _storable(alert: FiringAlert) -> FiringAlert:
+    """With words of services that every database can hold."""
+    cause = None if alert.cause is None else storable(alert.cause)
+    return replace(alert, message=storable(alert.message), cause=cause)
 
 
 def _summed_up(facts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

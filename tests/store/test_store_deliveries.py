@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -55,6 +56,16 @@ def test_the_end_of_one_kind_says_what_still_fires(rule: Save):
     over = Delivery.objects.get(event="resolved")
     assert over.message["still"] == ["Ready to probe, waiting for a call"]
     assert "Still: Ready to probe, waiting for a call" in Outgoing.of(over).body
+
+
+def test_what_no_database_can_hold_keeps_nobody_from_being_told(rule: Save):
+    """PostgreSQL's JSON has no NUL, and no text half a character: services may tell both."""
+    rule(after=0.0)
+    assert at(0, replace(ALERT, message="a\x00b", cause="c\ud800d")) == ["firing"]
+    told = json.dumps([Delivery.objects.get().message, Notice.objects.get().facts])
+    assert "u0000" not in told
+    assert "ud800" not in told
+    assert '"a' in told
 
 
 # --- many at once -----------------------------------------------------------------------------------------------
@@ -301,10 +312,13 @@ def mailbox() -> Iterator[Mailbox]:
 
 def test_a_mail_says_it_in_any_language_and_nobody_writes_headers_or_lines_of_his_own(rule: Save, mailbox: Mailbox):
     address = f"mailto://{mailbox.address}?from=cb@example.com&to=ops@example.com&mode=insecure"
-    said = {"message": "Öffnet\r\nBcc: eve@example.com\r\n\r\n日本 🔥", "cause": "no\nSee: https://evil <b>\u2028x"}
+    said = {
+        "message": "Öffnet\r\nBcc: eve@example.com\r\n\r\n日本 \x1b[1m\x00🔥",
+        "cause": "no\nSee: https://evil <b>\u2028x",
+    }
     assert send(outgoing(rule(channel="apprise", address=address), **said)) is None
     (mail,) = mailbox.mails
-    assert mail["Subject"] == "[local] bank-api: Öffnet Bcc: eve@example.com 日本 🔥"
+    assert mail["Subject"] == "[local] bank-api: Öffnet Bcc: eve@example.com 日本 [1m 🔥"
     assert (mail["To"], mail["Bcc"]) == ("ops@example.com", None)
     assert mail.get_content_type() == "text/plain"
     lines = mail.get_content().splitlines()
