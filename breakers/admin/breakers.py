@@ -21,7 +21,7 @@ from breakers.fleet import fleet
 from breakers.models import BreakerConfig, ConfigChange
 from breakers.problems import AlreadyExists, NotFound, UnknownVersion, VersionConflict
 
-from . import live
+from . import exchange, live
 from .actions import copy_config, force_closed, force_open, release, reset
 from .actors import actor_of
 from .filters import OverrideFilter, StateFilter
@@ -78,6 +78,7 @@ class BreakerConfigAdmin(_Admin):
     )
     list_filter = (StateFilter, OverrideFilter, "managed", "group")
     search_fields = ("name", "group", "description")
+    change_list_template = "admin/breakers/breakerconfig/change_list.html"
     change_form_template = "admin/breakers/breakerconfig/change_form.html"
     delete_confirmation_template = "admin/breakers/breakerconfig/delete_confirmation.html"
     delete_selected_confirmation_template = "admin/breakers/breakerconfig/delete_selected_confirmation.html"
@@ -139,7 +140,7 @@ class BreakerConfigAdmin(_Admin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         fleet.synchronise()
-        return super().changelist_view(request, extra_context)
+        return super().changelist_view(request, {**(extra_context or {}), "may_import": self._may_import(request)})
 
     def changeform_view(
         self,
@@ -176,7 +177,20 @@ class BreakerConfigAdmin(_Admin):
 
     def get_urls(self) -> list[URLPattern]:
         restore = self.admin_site.admin_view(self.restore_view)
-        return [path("<path:object_id>/restore/", restore, name="breakers_breakerconfig_restore"), *super().get_urls()]
+        bring_in = self.admin_site.admin_view(self.import_view)
+        return [
+            path("import/", bring_in, name="breakers_breakerconfig_import"),
+            path("<path:object_id>/restore/", restore, name="breakers_breakerconfig_restore"),
+            *super().get_urls(),
+        ]
+
+    def import_view(self, request: HttpRequest) -> HttpResponse:
+        if not self._may_import(request):
+            raise PermissionDenied
+        return exchange.import_view(self, request)
+
+    def _may_import(self, request: HttpRequest) -> bool:
+        return self.has_add_permission(request) and self.has_change_permission(request)
 
     def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The button beside an older version: a POST with the version, the one that was seen, and the reason."""

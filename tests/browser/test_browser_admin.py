@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +128,29 @@ def test_a_config_is_copied(admin: Page, server: ServerProcess, complaints: list
     admin.get_by_role("button", name="Copy", exact=True).click()
     expect(admin.get_by_text("Config of adm-bank copied to adm-copy.")).to_be_visible()
     eventually(lambda: answered(server, "/circuit-breakers/adm-copy")["group"] == "adm")
+
+
+def test_configs_are_exported_edited_and_imported(
+    admin: Page, server: ServerProcess, complaints: list[str], tmp_path: Path
+):
+    with admin.expect_download() as download:
+        admin.get_by_role("link", name="Export").click()
+    file = tmp_path / "configs.yaml"
+    download.value.save_as(file)
+    before, _, after = file.read_text().partition("  adm-quotes:")
+    file.write_text(f"{before}  adm-quotes:{after.replace('recovery_timeout: 60.0', 'recovery_timeout: 2.0', 1)}")
+    admin.get_by_role("link", name="Import").click()
+    admin.get_by_label("File:").set_input_files(file)
+    admin.get_by_label("Reason:").fill("INC-10")
+    admin.get_by_role("button", name="Show what would change").click()
+    expect(admin.locator("#plan")).to_contain_text("What would change: 1 of")
+    expect(admin.locator("#plan")).to_contain_text("recovery_timeout: 60.0 → 2.0")
+    sound(admin, complaints)
+    admin.get_by_role("button", name="Import", exact=True).click()
+    expect(admin.get_by_text("1 breaker of ")).to_be_visible()
+    assert answered(server, "/circuit-breakers/adm-quotes/config")["config"]["recovery_timeout"] == 2.0
+    change = answered(server, "/circuit-breakers/adm-quotes/changes")["results"][0]
+    assert (change["actor"], change["reason"]) == ("user:edith", "INC-10")
 
 
 def test_an_edit_and_a_reset_reach_a_running_process_and_are_told_with_who_and_why(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -138,3 +141,80 @@ def test_states_and_moments_are_told_as_on_our_own_pages(browser: Client):
     assert '<span class="breaker-badge" data-state="half_open">Half-open</span>' in page
     assert f'<div class="readonly">{row.updated_at:%Y-%m-%d %H:%M:%S} UTC</div>' in page
     assert f'href="/dashboard/breakers/{row.name}"' in page
+
+
+# --- configs in and out -----------------------------------------------------------------------------------------
+
+IMPORT = reverse("admin:breakers_breakerconfig_import")
+DOCUMENT = """format: 1
+breakers:
+  breaker-0000:
+    version: 1
+    config: {recovery_timeout: 1.0}
+  new: {}
+"""
+
+
+def file_of(text: str | bytes) -> SimpleUploadedFile:
+    return SimpleUploadedFile("configs.yaml", text if isinstance(text, bytes) else text.encode())
+
+
+def test_an_import_is_shown_first_and_then_done(browser: Client):
+    fill(2)
+    page = browser.post(IMPORT, {"file": file_of(DOCUMENT), "reason": "INC-1"}).content.decode()
+    assert "What would change: 2 of 2" in page
+    assert "recovery_timeout: 60.0 → 1.0" in page
+    assert "A wait of 1 s means a probe every second" in page
+    assert BreakerConfig.objects.count() == 2, "nothing is written yet"
+    shown = re.search(r'<textarea name="document".*?>\s*(.*?)</textarea>', page, re.DOTALL)
+    assert shown is not None
+    answer = browser.post(IMPORT, {"document": unescape(shown[1]), "reason": "INC-1", "write": "Import"})
+    assert (answer.status_code, answer["Location"]) == (302, LIST)
+    assert set(ConfigChange.objects.filter(reason="INC-1").values_list("breaker", "kind", "actor")) == {
+        ("breaker-0000", "edited", "user:admin"),
+        ("new", "created", "user:admin"),
+    }
+
+
+def test_an_import_that_lost_a_race_writes_nothing_and_says_so(browser: Client):
+    fill(1)
+    config = CircuitBreakerConfig(success_threshold=9)
+    services.breaker_edit(name="breaker-0000", config=config, http=HttpConfig(), reason="", by=Actor("system"))
+    page = browser.post(IMPORT, {"document": DOCUMENT, "write": "Import"}).content.decode()
+    assert "Nothing was imported: look at what stands by now." in page
+    assert "it is at version 2 now, the document was made of version 1" in page
+    assert 'name="write"' not in page
+    assert list(BreakerConfig.objects.values_list("name", "version")) == [("breaker-0000", 2)]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"document": "breakers: ["}, "document"),
+        ({"document": ""}, "document"),
+        ({"document": "format: 1\nbreakers: {x: {config: {failure_threshold: -1}}}"}, "failure_threshold"),
+        ({"file": file_of(b"\xff\xfe")}, "It is not UTF-8."),
+    ],
+)
+def test_a_document_that_cannot_be_is_told_and_nothing_written(browser: Client, given: dict[str, Any], said: str):
+    answer = browser.post(IMPORT, {**given, "write": "Import"})
+    assert answer.status_code == 200
+    errors = str(answer.context["form"].errors) + str(answer.context["plan"])
+    assert said in errors
+    assert not BreakerConfig.objects.exists()
+
+
+@pytest.mark.parametrize("write", [{}, {"write": "Import"}])
+def test_more_than_can_be_written_at_once_is_told(browser: Client, write: dict[str, str]):
+    many = "format: 1\nbreakers:\n" + "".join(f"  b{number}: {{}}\n" for number in range(1001))
+    answer = browser.post(IMPORT, {"document": many, **write})
+    assert "at most 1000 at once" in answer.content.decode()
+    assert not BreakerConfig.objects.exists()
+
+
+def test_what_is_exported_is_imported_as_the_same(browser: Client):
+    fill(3)
+    assert "/configs" in browser.get(LIST).content.decode()
+    exported = browser.get("/configs", headers={"Accept": "text/html,*/*;q=0.8"}).content.decode()
+    page = browser.post(IMPORT, {"document": exported}).content.decode()
+    assert "What would change: 0 of 3" in page

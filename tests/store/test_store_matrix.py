@@ -139,6 +139,7 @@ def _of_model(may: tuple[set[str], set[str], set[str], set[str]], what: str, met
         "add": add,
         "change": look if method == "GET" else change,
         "delete": delete,
+        "import": change,
         "restore": look if method == "GET" else change,
         "<id>/password": change,
     }[what]
