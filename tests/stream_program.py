@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
-from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 
 from tradpal_cb import handler
 
@@ -31,6 +31,10 @@ def stream(request: HttpRequest, kind: str, name: str) -> StreamingHttpResponse:
     return StreamingHttpResponse(asynchronous(name) if kind == "asynchronous" else synchronous(name))
 
 
+def long(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(bytes(4 * PIECE))
+
+
 def health(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"whole": PIECE * PIECES, "sent": sent, "ended": ended})
 
@@ -41,4 +45,4 @@ from django.conf import settings  # noqa: E402  # made ready above, as what is i
 from django.urls import path  # noqa: E402
 
 settings.ROOT_URLCONF = __name__
-urlpatterns = [path("stream/<str:kind>/<str:name>", stream), path("health", health)]
+urlpatterns = [path("stream/<str:kind>/<str:name>", stream), path("long", long), path("health", health)]

@@ -70,6 +70,8 @@ class OneHopHandler(ASGIHandler):
             if request is not None:
                 _tell_length(request, body)
             response = refusal if request is None else await self._respond(scope, body, request)
+            if scope["method"] == "HEAD":
+                _empty(response)
             await self._send(response, receive, send)
         finally:
             body.close()
@@ -137,6 +139,14 @@ class OneHopHandler(ASGIHandler):
         async with self._gate.passed():
             some: list[bytes] = await _hop(self._pool, list, islice(parts, _BLOCKS))
         return some
+
+
+def _empty(response: Any) -> None:
+    """For ``HEAD``: nothing is made for nobody, and of a long body daphne would send all but the first piece."""
+    if response.streaming:
+        response.streaming_content = ()
+    else:
+        response.content = b""
 
 
 def _tell_length(request: ASGIRequest, body: IO[bytes]) -> None:

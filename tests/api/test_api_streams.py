@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -69,6 +71,17 @@ def test_what_nobody_reads_is_not_made(stream):
     eventually(stream.stands_still)
     assert stream.sent < stream.whole / 4
     assert not stream.ended
+
+
+@pytest.mark.parametrize("path", ["stream/asynchronous/head", "stream/synchronous/head", "long"])
+def test_who_asks_for_the_head_alone_gets_no_body_and_nothing_is_made(server, path):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request("HEAD", f"/{path}")
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, b"")
+    connection.request("GET", "/health")  # is answered when the one before is done
+    assert "head" not in json.load(connection.getresponse())["sent"]
+    connection.close()
 
 
 def test_what_is_read_comes_whole(stream):
