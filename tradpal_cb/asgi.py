@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.urls import get_resolver, path
+from django.urls import get_resolver, path, re_path
 
 from tradpal_cb import handler, logs
 
@@ -19,9 +20,17 @@ from dashboard.consumers import FeedConsumer  # noqa: E402  # needs the app regi
 logs.follow(fleet)
 runtime.start()
 
+
+async def nowhere(scope: Any, receive: Any, send: Any) -> None:
+    """A socket at any other address is refused (403), where the router alone would raise: a 500 for whoever asks."""
+    await receive()
+    await send({"type": "websocket.close"})
+
+
 routes = [
     path("ws/agent", AgentConsumer.as_asgi()),
     path("ws/feed", FeedConsumer.as_asgi()),  # type: ignore[arg-type]  # Channels routes ASGI applications
+    re_path("", nowhere),  # type: ignore[arg-type]  # as above
 ]
 application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(routes)})
 get_resolver().url_patterns  # noqa: B018  # reading it imports every view: the first request need not

@@ -67,10 +67,8 @@ class OneHopHandler(ASGIHandler):
             return
         try:
             request, refusal = self.create_request(scope, body)
-            if request is not None:
-                _tell_length(request, body)
             response = refusal if request is None else await self._respond(scope, body, request)
-            if scope["method"] == "HEAD":
+            if scope["method"].upper() == "HEAD":
                 _empty(response)
             await self._send(response, receive, send)
         finally:
@@ -78,6 +76,7 @@ class OneHopHandler(ASGIHandler):
 
     async def _respond(self, scope: Scope, body: Any, request: ASGIRequest) -> HttpResponseBase:
         """On the event loop where that takes neither database nor long, else in a thread."""
+        _tell_length(request, body)
         if self._hot.may_be_answered_at_once(request):
             response = await self._at_once(scope, request)
             if response is not None:
@@ -85,7 +84,7 @@ class OneHopHandler(ASGIHandler):
             first, request = request, self.request_class(scope, body)  # untouched by what was tried
             self._hot.begin_anew(request, first)
         found: HttpResponseBase
-        if scope["method"] in _READING:
+        if request.method in _READING:
             async with self._gate.passed():
                 found = await _hop(self._pool, self._answer, scope, request)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 
 import pytest
 from django.db import connections
@@ -12,7 +13,7 @@ from django.db import connections
 from breakers.precedence import Precedence, written
 from tradpal_cb import turns
 from tradpal_cb.handler import OneHopHandler
-from tradpal_cb.turns import Gate, Turns
+from tradpal_cb.turns import Gate, Patience, Turns
 
 from .test_api_handler import ask, scope
 
@@ -54,6 +55,22 @@ def test_a_claim_ends_with_the_trouble_of_who_claimed_it():
     with pytest.raises(ZeroDivisionError), precedence.taken():
         _ = 1 / 0
     assert not precedence.claimed
+
+
+def test_a_claim_that_lapsed_takes_nothing_from_another():
+    precedence = Precedence(lapses=0.0)
+    with precedence.taken():
+        precedence._lapses = EVER
+        with precedence.taken():
+            assert precedence.claimed
+
+
+def test_patience_ends_however_often_it_is_asked(precedence):
+    patience, until = Patience(0.01), time.monotonic() + 20
+    with precedence.taken():
+        assert patience.gives_way()
+        while patience.gives_way():
+            assert time.monotonic() < until
 
 
 def test_who_takes_long_holds_nobody_up():
@@ -271,7 +288,8 @@ def bearer(key):
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_an_edit_takes_precedence_and_a_read_does_not(handler, bearer, monkeypatch):
+@pytest.mark.parametrize("reading", ["GET", "get", "HEAD"])
+async def test_an_edit_takes_precedence_and_a_read_does_not(handler, bearer, monkeypatch, reading):
     from tradpal_cb import handler as module
 
     precedence, seen, answer = Precedence(lapses=EVER), [], handler._answer
@@ -286,6 +304,6 @@ async def test_an_edit_takes_precedence_and_a_read_does_not(handler, bearer, mon
 
     handler._answer = note
     await ask(handler, scope("/circuit-breakers", "POST", content_length="2", **bearer), b"{}")
-    await ask(handler, scope("/circuit-breakers/x", **bearer))
-    assert seen == [("POST", True), ("GET", False)]
+    await ask(handler, scope("/circuit-breakers/x", reading, **bearer))
+    assert seen == [("POST", True), (reading, False)]
     assert not precedence.claimed

@@ -125,6 +125,14 @@ async def test_only_a_key_opens(shared_server: ServerProcess, headers: dict[str,
     assert refused.value.status == 403
 
 
+@pytest.mark.parametrize("path", ["/", "/ws/nothing", "/circuit-breakers", "/ws/agent/"])
+async def test_a_socket_where_there_is_none_is_refused(shared_server, path):
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {shared_server.token}"}) as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(f"{shared_server.url}{path}")
+    assert refused.value.status == 403
+
+
 async def test_a_database_that_cannot_answer_is_no_refusal(shared_server: ServerProcess) -> None:
     """Which would stop the agent for good."""
     with closing(sqlite3.connect(shared_server.database, isolation_level=None, timeout=10)) as database:
