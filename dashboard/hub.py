@@ -29,7 +29,7 @@ BACKLOG = 500
 """Frames that wait for one reader; a slower one gets a fresh snapshot in their place."""
 EVENTS = 1000
 """Events kept between two ticks; the oldest go first, the history has them all."""
-PATIENCE = 40.0
+PATIENCE = 30.0
 """Seconds for which a socket may take nothing of what it was sent. Daphne drops those that answer no ping somewhat
 later and without a word; and not at all those that still talk."""
 DEAF = 4408

@@ -295,13 +295,13 @@ async def test_a_socket_that_takes_nothing_for_long_is_closed_and_counted(ground
     pump = asyncio.create_task(reader.pump())
     before = REGISTRY.get_sample_value("control_plane_deaf_readers_total")
     gate.pauseProducing()
-    for clock.now in (39.0, 45.0, 84.0):
-        if clock.now == 45.0:  # it took what it had, and is full again
+    for clock.now in (29.0, 35.0, 64.0):
+        if clock.now == 35.0:  # it took what it had, and is full again
             gate.resumeProducing()
             gate.pauseProducing()
         await hub._tick()
     assert sent.empty()
-    for clock.now in (85.0, 86.0):
+    for clock.now in (65.0, 66.0):
         await hub._tick()
     assert await asyncio.wait_for(sent.get(), 10) == {"type": "websocket.close", "code": 4408}
     await asyncio.wait_for(pump, 10)
