@@ -107,6 +107,8 @@ class Exchange:
         """Passes on what changed here, takes in what changed elsewhere."""
         try:
             self._pass_on(self._shelf)
+            if self.trouble is not None:
+                self._fleet.rejoin()  # before counts come in that were made a while ago
             self._take_in(self._shelf)
         except RedisError as error:
             self._lose(error)
@@ -120,11 +122,11 @@ class Exchange:
         changed = list(self._fleet.unshared(counts=self._are_counts_due()))
         presence, dated, ended = self._fleet.presence(), self._fleet.dated(), digests_of_ended()
         head = Head(self._beat, 0, time.time(), presence, buckets.drain(), dated, ended)
+        laid = home.union(UUID(passed.id) for passed in changed)
         try:
-            laid = home.union(UUID(passed.id) for passed in changed)
             kept = shelf.write(changed, self._laid - laid, head)
         except RedisError:
-            self._laid = set()
+            self._laid |= laid  # it may be there all the same, and wants to be taken away when it has moved on
             raise
         if not kept and self._laid:
             self._fleet.share_again()
@@ -170,7 +172,6 @@ class Exchange:
             logger.warning("Other servers are heard again")
             self.trouble = None
             self._fleet.share_again()
-            self._fleet.rejoin()
             self._refreshed -= REFRESH  # what happened meanwhile and is over by now, the database tells
 
     def _is_settled(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -19,13 +20,13 @@ from breakers.fleet import iso
 from breakers.models import Instance, InstanceIdentity
 from breakers.services import instances_persist, transitions_record
 from breakers.sharing import exchange as exchanging
-from breakers.sharing.exchange import COUNTS, REFRESH, REFRESH_DEGRADED, SAME_TIME, WRITTEN, Exchange
+from breakers.sharing.exchange import COUNTS, LATE, REFRESH, REFRESH_DEGRADED, SAME_TIME, WRITTEN, Exchange
 from breakers.sharing.loops import Loop
-from breakers.sharing.shelf import LIFETIME, Head, channel
-from tests.fleet.servers import Server, Servers, instance_of
+from breakers.sharing.shelf import LIFETIME, Head, channel, connect
+from tests.fleet.servers import Server, Servers, instance_of, move
 from tests.peers.test_peers_exactness import record
 from tests.redis_server import RedisServer
-from tests.servers import eventually
+from tests.servers import eventually, free_port
 
 
 class Clock:
@@ -164,6 +165,70 @@ def test_redis_that_is_lost_is_said_and_mends_itself(house: House, engine: Redis
     assert house.shows(1, linked)["calls"] == 2, "what was told before is told again"
 
 
+@contextmanager
+def deaf(*exchanges: Exchange) -> Iterator[None]:
+    """To them Redis does not answer; it keeps what it has."""
+    nowhere = [connect(f"redis://127.0.0.1:{free_port()}/0") for _ in exchanges]
+    usual = [exchange._shelf._redis for exchange in exchanges]
+    for exchange, client in zip(exchanges, nowhere, strict=True):
+        exchange._shelf._redis = client
+    yield
+    for exchange, client in zip(exchanges, usual, strict=True):
+        exchange._shelf._redis = client
+
+
+def test_who_moved_on_is_taken_away_also_where_redis_did_not_answer_once(house: House, redis: Redis) -> None:
+    linked = house.link().tell()
+    house.beat()
+    facts = house.first._shelf._key("server-0", "facts")
+    assert redis.hlen(facts) == 1
+    move(linked, other(house))
+    house.beat(house.second, house.first)
+    with deaf(house.first):
+        house.beat(house.first)
+    house.beat(house.first)
+    assert redis.hlen(facts) == 0, "a server that begins later would take it for linked there"
+
+
+def test_what_was_told_while_redis_did_not_answer_is_told_when_it_does(house: House) -> None:
+    linked = house.link().tell(add={"successes": 1})
+    house.beat()
+    with deaf(house.first):
+        linked.tell(state="open", add={"successes": 4})
+        house.beat(house.first)
+        assert house.first.trouble is not None
+    house.beat(house.first, house.first, house.second)
+    assert house.first.trouble is None
+    assert (house.shows(1, linked)["calls"], house.shows(1, linked)["state"]) == (5, "open")
+
+
+def test_what_was_counted_while_redis_did_not_answer_is_no_traffic_of_the_moment_after(house: House) -> None:
+    linked = house.link().tell(add={"successes": 1})
+    house.beat()
+    with deaf(house.first, house.second):
+        for _ in range(30):
+            linked.tell(add={"successes": 1000})
+            house.beat()
+    for _ in range(3):
+        linked.tell(add={"successes": 1})
+        house.beat(seconds=3.0)
+        other(house).fleet.tick(house.scenes.now)
+    (row,) = other(house).fleet.rows()
+    assert 0 < row["rates"]["calls"] < 10
+
+
+def test_who_has_heard_all_asks_for_nothing(house: House, redis: Redis) -> None:
+    for _ in range(3):
+        house.link().tell()
+    house.beat()
+    house.beat()
+    redis.config_resetstat()
+    house.beat()
+    statistics: Any = redis.info("commandstats")
+    assert "cmdstat_zrange" in statistics
+    assert "cmdstat_hmget" not in statistics
+
+
 def test_a_server_that_is_gone_leaves_its_instances_to_whoever_they_link_to(house: House, redis: Redis) -> None:
     linked = house.link().tell()
     house.beat()
@@ -290,6 +355,49 @@ def test_what_others_write_is_read_seldom_and_oftener_where_redis_is_lost(
     house.second.read()
     assert one.id not in known(house)
     house.clock.now += 0.1
+    house.second.read()
+    assert one.id in known(house)
+
+
+@pytest.mark.django_db
+def test_rows_that_were_written_late_are_read_all_the_same(house: House, ground: None) -> None:
+    house.beat()
+    house.clock.now += LIFETIME + 1.0
+    house.second.read()
+    house.clock.now += REFRESH
+    one = written(seconds_ago=REFRESH + LATE / 4)
+    house.second.read()
+    assert one.id in known(house), "it was heard a while ago, and written down only now"
+
+
+@pytest.mark.django_db
+def test_while_instances_have_no_server_the_database_is_asked_oftener_where_they_went(
+    house: House, ground: None, redis: Redis
+) -> None:
+    house.link().tell()
+    house.beat()
+    house.clock.now += LIFETIME + 1.0
+    house.second.read()
+    redis.delete(house.first._shelf._key("server-0", "head"))
+    house.beat(house.second, seconds=0.1)
+    assert other(house).fleet.adrift
+    one = written()
+    house.clock.now += REFRESH_DEGRADED
+    house.second.read()
+    assert one.id in known(house)
+
+
+@pytest.mark.django_db
+def test_when_redis_is_back_the_database_is_asked_at_once_for_what_is_over_by_now(house: House, ground: None) -> None:
+    house.beat()
+    house.clock.now += LIFETIME + 1.0
+    house.second.read()
+    with deaf(house.second):
+        house.beat(house.second, seconds=0.1)
+        one = written()
+    house.second.read()
+    assert one.id not in known(house), "it was asked a moment ago"
+    house.beat(house.second, seconds=0.1)
     house.second.read()
     assert one.id in known(house)
 
