@@ -6,11 +6,13 @@ import json
 import secrets
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Self
 
@@ -205,12 +207,32 @@ class House:
 
     def silent(self) -> list[str]:
         """Alerts that say that instances are silent, of every server."""
-        return [
-            f"{server.port}: {alert['message']}"
-            for server in self.running
-            for alert in server.request("GET", "/alerts")[1]["alerts"]
-            if alert["kind"] == "silent_instances"
-        ]
+        return [alert for server in self.running for alert in _alarms(server, ("silent_instances",))]
+
+    @contextmanager
+    def watching(self) -> Iterator[set[str]]:
+        """Alerts of any server that somebody would look into for nothing, were they there for half a second."""
+        found: set[str] = set()
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.5):
+                for server in self.running:
+                    with suppress(OSError, HTTPException):  # it is on its way out
+                        found.update(_alarms(server, ("silent_instances", "config_not_applied", "reports_dropped")))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield found
+        finally:
+            over.set()
+            watcher.join()
+
+
+def _alarms(server: ServerProcess, kinds: tuple[str, ...]) -> list[str]:
+    told = server.request("GET", "/alerts")[1].get("alerts", ())
+    return [f"{server.port}: {alert['name']}: {alert['message']}" for alert in told if alert["kind"] in kinds]
 
 
 def all_rows(server: ServerProcess) -> list[dict[str, Any]]:
