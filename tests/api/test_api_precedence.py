@@ -282,6 +282,19 @@ async def test_two_reads_are_not_computed_at_once(handler):
     assert together == [1, 1]
 
 
+@pytest.mark.django_db(transaction=True)
+async def test_a_piece_of_a_stream_is_computed_in_its_turn(handler):
+    reader, pieces = Reader(handler._gate), handler._pieces(iter([b"a", b"b"]))
+    assert await reader.is_inside()
+    piece = asyncio.create_task(anext(pieces))
+    await rounds_of_the_loop()
+    assert not piece.done()
+    await reader.leave()
+    async with asyncio.timeout(20):
+        assert await piece == b"ab"
+    await pieces.aclose()
+
+
 @pytest.fixture
 def bearer(key):
     return {"authorization": f"Bearer {key('read', 'operate')}", "content_type": "application/json"}
