@@ -22,7 +22,7 @@ from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.signals import request_started
 from django.db import close_old_connections
-from django.http import HttpResponseBase
+from django.http import FileResponse, HttpResponseBase
 from django.urls import set_script_prefix
 
 from breakers.precedence import precedence
@@ -37,7 +37,7 @@ TURN: Final = 0.0002
 """Seconds until a thread that computes lets the event loop go on, which waits so after each of its system calls."""
 _READING: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 _BLOCKS: Final = 16
-"""Pieces of a synchronous stream, of 64 KiB each where it is a file, that are read in one hop."""
+"""Blocks of a file, of 64 KiB each, that are read in one hop: nothing is computed there."""
 
 Scope = dict[str, Any]
 
@@ -121,7 +121,9 @@ class OneHopHandler(ASGIHandler):
         async with ThreadSensitiveContext():  # an asynchronous stream brings its own hops, to one thread
             if not response.is_async:
                 response.block_size = self.chunk_size
-                response.streaming_content = self._pieces(iter(response))
+                response.streaming_content = self._pieces(
+                    iter(response), _BLOCKS if isinstance(response, FileResponse) else 1
+                )
             patient = PatientSend(send)
             try:
                 await while_read(self.send_response(response, patient), receive)
@@ -129,14 +131,14 @@ class OneHopHandler(ASGIHandler):
                 patient.end()
                 await sync_to_async(response.close)()
 
-    async def _pieces(self, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
-        """The parts of a synchronous stream, many in one hop and never all of them in memory."""
-        while some := await self._some(parts):
+    async def _pieces(self, parts: Iterator[bytes], at_once: int) -> AsyncIterator[bytes]:
+        """The parts of a synchronous stream, so many in one hop and never all of them in memory."""
+        while some := await self._some(parts, at_once):
             yield b"".join(some)
 
-    async def _some(self, parts: Iterator[bytes]) -> list[bytes]:
+    async def _some(self, parts: Iterator[bytes], at_once: int) -> list[bytes]:
         async with self._gate.passed():
-            some: list[bytes] = await _hop(self._pool, list, islice(parts, _BLOCKS))
+            some: list[bytes] = await _hop(self._pool, list, islice(parts, at_once))
         return some
 
 

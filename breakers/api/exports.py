@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 from django.http import StreamingHttpResponse
 from django.urls import register_converter
@@ -53,7 +54,7 @@ class ChangesExport(FleetView):
         return _file(exports.stream(found, exports.CHANGES, form), form, f"{name or 'all'}-changes")
 
 
-def _file(content: Any, form: Form, name: str) -> StreamingHttpResponse:  # the stubs know no asynchronous content
+def _file(content: Iterator[bytes], form: Form, name: str) -> StreamingHttpResponse:
     answer = StreamingHttpResponse(content, content_type=_TYPES[form])
     answer["Content-Disposition"] = f'attachment; filename="{name}.{form}"'
     return answer

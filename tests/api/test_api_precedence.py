@@ -284,7 +284,7 @@ async def test_two_reads_are_not_computed_at_once(handler):
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_piece_of_a_stream_is_computed_in_its_turn(handler):
-    reader, pieces = Reader(handler._gate), handler._pieces(iter([b"a", b"b"]))
+    reader, pieces = Reader(handler._gate), handler._pieces(iter([b"a", b"b"]), at_once=2)
     assert await reader.is_inside()
     piece = asyncio.create_task(anext(pieces))
     await rounds_of_the_loop()
