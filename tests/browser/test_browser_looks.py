@@ -63,7 +63,9 @@ def test_axe_has_nothing_to_say(scene: None, open_page: Open, theme: str, width:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_has_nothing_to_say_of_dialogs_and_bad_news(scene: None, open_page: Open, theme: str) -> None:
+def test_axe_has_nothing_to_say_of_dialogs_and_of_what_is_not_there(
+    scene: None, open_page: Open, theme: str, complaints: list[str]
+) -> None:
     page = open_page("/dashboard?search=looks", color_scheme=theme)
     expect(page.locator("#link-word")).to_have_text("Live")
     page.get_by_role("button", name="Reset looks.open").click()
@@ -79,6 +81,10 @@ def test_axe_has_nothing_to_say_of_dialogs_and_bad_news(scene: None, open_page: 
     expect(page.locator("#link-word")).to_have_text("Live")
     page.get_by_role("link", name="Force closed…").click()
     check(page, "force dialog, narrow")
+    page.goto(page.url.replace("looks.open", "nobody"))
+    expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+    check(page, "not found, narrow")
+    complaints.remove("Failed to load resource: the server responded with a status of 404 (Not Found)")
 
 
 def test_where_colours_are_forced_words_and_shapes_are_left(scene: None, open_page: Open) -> None:

@@ -67,6 +67,12 @@ def test_reset_works_without_javascript(open_page: Open, service: Start, server:
     changes = server.request("GET", "/circuit-breakers/no-script/changes")[1]["results"]
     assert (changes[0]["kind"], changes[0]["actor"]) == ("reset", "user:olivia")
 
+    page.goto(f"{server.url}/dashboard?search=no-script")
+    page.get_by_role("link", name="Reset all…").click()
+    page.get_by_label("Type 1 to confirm").fill("1")
+    page.get_by_role("button", name="Reset all").click()
+    expect(page.locator("#toasts")).to_contain_text("Reset 1 breaker.")
+
 
 def test_a_viewer_sees_why_reset_is_not_for_them(open_page: Open, service: Start) -> None:
     open_in(service("kyc"), "for-viewers")
@@ -75,6 +81,9 @@ def test_a_viewer_sees_why_reset_is_not_for_them(open_page: Open, service: Start
     expect(button).to_be_disabled()
     expect(button).to_have_attribute("title", "Resetting needs the operator role")
     expect(page.get_by_text("Resetting needs the operator role")).to_be_visible()
+    expect(page.get_by_role("link", name="Reset all…")).to_be_disabled()
+    page.get_by_role("link", name="Reset all…").click(force=True)
+    expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 def test_whoever_is_not_signed_in_comes_back_to_the_page_they_wanted(open_page: Open, server: ServerProcess) -> None:
