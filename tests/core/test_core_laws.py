@@ -225,6 +225,7 @@ class MachineLaws(RuleBasedStateMachine):
         self.breaker = CircuitBreaker(config, clock=self.clock)
         self.model = Model(config)
         self.given: list[Permit] = []
+        self.lapsed: set[int] = set()
         self.asked = 0
         self.heard: list[Transition] = []
         self.breaker.on_transition(self.heard.append)
@@ -245,15 +246,22 @@ class MachineLaws(RuleBasedStateMachine):
 
     def a_probe_is_one_of_few(self, permit: Permit) -> None:
         """Read off the permits themselves, without the model."""
-        seen, now = self.breaker.snapshot(), self.clock.now
-        lease = seen.config.recovery_timeout if seen.config.timeout is None else seen.config.timeout
-        probing = [p for p in self.given if p.probe and not p.settled and p.epoch == seen.epoch]
+        seen = self.breaker.snapshot()
         if permit.probe:
             assert seen.state is HALF_OPEN
-            assert len([p for p in probing if now < p.started_at + lease]) <= seen.config.half_open_max_calls
+            holding = set(range(len(self.given))) - self.lapsed - self.past_their_lease()
+            probing = [self.given[number] for number in holding if self.given[number].probe]
+            assert (
+                len([p for p in probing if not p.settled and p.epoch == seen.epoch]) <= seen.config.half_open_max_calls
+            )
         elif seen.state is not CLOSED:
             assert permit.shadow
             assert seen.override is Override.FORCED_CLOSED
+
+    def past_their_lease(self) -> set[int]:
+        config, now = self.breaker.config, self.clock.now
+        lease = config.recovery_timeout if config.timeout is None else config.timeout
+        return {number for number, permit in enumerate(self.given) if now >= permit.started_at + lease}
 
     @rule(number=permits, outcome=st.sampled_from(Outcome), timed_out=st.booleans())
     def settle(self, number: int, outcome: Outcome, timed_out: bool) -> None:
@@ -350,6 +358,7 @@ class MachineLaws(RuleBasedStateMachine):
         elif config.window_type == "time" and self.model.config.window_type == "time":
             # another width of buckets files calls anew: that is an example of its own
             config = replace(config, window_size=self.model.config.window_size)
+        self.lapsed |= self.past_their_lease()  # a longer lease gives no slot back
         before = self.breaker.snapshot()
         self.breaker.configure(config)
         self.model.edit(config, self.clock.now)
