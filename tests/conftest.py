@@ -18,7 +18,9 @@ GROUPS: dict[str, list[str]] = import_module("breakers.migrations.0002_groups").
 PASSWORD = "correct horse battery staple"
 
 # how long an example takes says something of the machine, and nothing of what is tested
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# whoever changes something else meets the same examples; new ones are looked for by --hypothesis-profile=search
+settings.register_profile("suite", settings.get_profile("search"), derandomize=True)
 settings.load_profile("suite")
 
 
