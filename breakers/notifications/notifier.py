@@ -56,22 +56,21 @@ class Notifier:
 
     def _send_due(self, now: datetime) -> None:
         """Each is recorded as soon as it has ended: who is killed meanwhile sends little twice."""
-        due = {delivery.pk: delivery for delivery in services.deliveries_due(now=now, most=_AT_ONCE)}
-        for message, problem in self._couriers.deliver([Outgoing.of(delivery) for delivery in due.values()]):
+        due = services.deliveries_due(now=now, most=_AT_ONCE)
+        for message, problem in self._couriers.deliver([Outgoing.of(delivery) for delivery in due]):
             settled = services.delivery_settle(delivery=message.id, problem=problem, now=timezone.now())
-            _tell(due[message.id], settled, problem)
+            if settled is not None and problem is not None:
+                _tell(settled, problem)
 
     def _prune(self) -> None:
         services.deliveries_prune(before=timezone.now() - KEPT)
 
 
-def _tell(delivery: Delivery, settled: Delivery | None, problem: str | None) -> None:
-    if problem is None or settled is None:
-        return
+def _tell(settled: Delivery, problem: str) -> None:
     given_up = settled.status == Delivery.Status.GIVEN_UP
     level = logging.ERROR if given_up else logging.WARNING if settled.attempts == 1 else logging.DEBUG
     end = "given up" if given_up else "tried again"
-    logger.log(level, "%s of rule %r: %s; it is %s", delivery, delivery.rule.name, problem, end)
+    logger.log(level, "%s of rule %r: %s; it is %s", settled, settled.rule.name, problem, end)
 
 
 def _firing(alert: Alert) -> FiringAlert:

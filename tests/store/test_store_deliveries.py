@@ -229,21 +229,49 @@ def message(rule: int) -> Outgoing:
     return Outgoing(uuid4(), rule, "webhook", "", "", "firing", {})
 
 
-def test_one_that_hangs_for_ever_holds_up_its_own_rule_alone():
-    released, sent = threading.Event(), []
+@pytest.fixture
+def hanging() -> Iterator[tuple[Callable[[Outgoing], None], threading.Event]]:
+    """A way to send on which rule 1 hangs until the event is set."""
+    released = threading.Event()
 
     def slow(message: Outgoing) -> None:
         if message.rule == 1:
             released.wait(60)
-        sent.append(message)
 
-    couriers = Couriers(slow, within=0.2)
-    hanging, waiting, other = message(1), message(1), message(2)
-    assert list(couriers.deliver([hanging, waiting, other])) == [(other, None), (hanging, "no answer within 0.2 s")]
-    assert list(couriers.deliver([waiting, other])) == [(other, None)], "one thread at most waits for a target"
+    yield slow, released
     released.set()
-    eventually(lambda: not any(thread.name == "notify" for thread in threading.enumerate()))
-    assert list(couriers.deliver([waiting])) == [(waiting, None)]
+
+
+def test_one_that_hangs_holds_up_its_own_rule_and_nobody_waits_for_it(hanging):
+    slow, released = hanging
+    couriers = Couriers(slow, patience=0.1, within=60.0)
+    one, two, other = message(1), message(1), message(2)
+    assert (other, None) in told_of(couriers, [one, two, other], until=other)
+    assert told_of(couriers, [one, two, other], until=other) == [(other, None)], "its messages are under way, or wait"
+    released.set()
+    assert told_of(couriers, [one, two], until=two) == [(one, None), (two, None)], "and are not sent again"
+
+
+def test_one_that_hangs_for_ever_has_failed_and_its_rule_goes_on_when_it_ends(hanging):
+    slow, released = hanging
+    couriers = Couriers(slow, patience=0.01, within=0.1)
+    one, two = message(1), message(1)
+    assert told_of(couriers, [one, two], until=one) == [(one, "no answer within 0.1 s")]
+    assert list(couriers.deliver([one, two])) == [], "one thread at most waits for a target"
+    released.set()
+    assert told_of(couriers, [two], until=two) == [(two, None)]
+
+
+def told_of(couriers: Couriers, messages: list[Outgoing], *, until: Outgoing) -> list[tuple[Outgoing, str | None]]:
+    """What rounds with these messages tell, up to the one that tells of ``until``."""
+    told: list[tuple[Outgoing, str | None]] = []
+
+    def is_told() -> bool:
+        told.extend(couriers.deliver([each for each in messages if each not in [done for done, _ in told]]))
+        return until in [done for done, _ in told]
+
+    eventually(is_told)
+    return told
 
 
 def test_messages_of_one_rule_go_one_after_the_other_until_one_does_not_arrive():
@@ -270,7 +298,9 @@ import os
 from django.utils import timezone
 from breakers import services
 from breakers.models import Delivery, Lease, NotificationRule
+from breakers.notifications import couriers
 from breakers.notifications.notifier import Notifier
+couriers.PATIENCE = 60.0
 now, by = timezone.now(), services.Actor("system")
 rule = NotificationRule.objects.first() or NotificationRule(name="on-call", levels=["error"])
 rule.address = "{url}/" + str(os.getpid())
