@@ -214,7 +214,8 @@ def drip(connection: socket.socket) -> None:
 def test_a_target_that_does_not_behave_is_a_problem_and_never_an_end_of_all(
     rule: Save, target, act: Any, problem: str | None, monkeypatch
 ):
-    monkeypatch.setattr(sending, "TIMEOUT", 0.5)
+    if act in (hang, drip):  # the others end by themselves, as soon as the machine lets them
+        monkeypatch.setattr(sending, "TIMEOUT", 0.5)
     found = send(outgoing(rule(address=target(act))))
     assert found is None if problem is None else str(found).startswith(problem)
     assert SECRET not in str(found)
