@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Literal, TypedDict
 
-from breakers.fleet import PATIENCE, SILENT_AFTER, Drops, Row, Troubles, fleet, iso
+from breakers.fleet import MOST_OPENINGS, PATIENCE, SILENT_AFTER, Drops, Row, Troubles, fleet, iso
 
 HALF_OPEN_LONG = timedelta(minutes=5)
 EXPIRY_NEAR = timedelta(minutes=5)
@@ -112,7 +112,8 @@ def _of_instances(row: Row, troubles: Troubles) -> Iterator[Alert]:
         cause = refused or f"Not confirmed for {PATIENCE.total_seconds():g} s"
         yield _alert("warning", row, "config_not_applied", message, iso(troubles.behind_since), cause)
     if troubles.flapping_since is not None:
-        message = f"Flapping: opened {troubles.openings} times in 10 min"
+        some = "at least " if troubles.openings == MOST_OPENINGS else ""
+        message = f"Flapping: opened {some}{troubles.openings} times in 10 min"
         yield _alert("warning", row, "flapping", message, iso(troubles.flapping_since), troubles.opening_cause)
 
 

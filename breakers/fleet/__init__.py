@@ -6,6 +6,7 @@ from .events import Event, Progress, iso
 from .fleet import Fleet
 from .ledger import SILENT_AFTER
 from .merged import MergedFleet
+from .openings import MOST_OPENINGS
 from .passing import PassedInstance
 from .picture import Counted, Picture
 from .rates import Volume
@@ -14,6 +15,7 @@ from .troubles import PATIENCE, Drops, Troubles
 from .view import Row
 
 __all__ = [
+    "MOST_OPENINGS",
     "PATIENCE",
     "SILENT_AFTER",
     "Counted",

@@ -8,16 +8,17 @@ from typing import Final
 
 FLAPPING_SPAN: Final = timedelta(minutes=10)
 FLAPPING_COUNT: Final = 3
-MOST: Final = 200
+MOST_OPENINGS: Final = 200
+"""That are remembered of one breaker."""
 
 
 class Openings:
-    """When the fleet state went from CLOSED to OPEN, as far as it is known; the latest ``MOST``, oldest first."""
+    """When the fleet state went from CLOSED to OPEN, as far as it is known; the latest, oldest first."""
 
     __slots__ = ("_moments", "_since")
 
     def __init__(self) -> None:
-        self._moments: deque[datetime] = deque(maxlen=MOST)
+        self._moments: deque[datetime] = deque(maxlen=MOST_OPENINGS)
         self._since: datetime | None = None
 
     def add(self, at: datetime) -> None:

@@ -135,6 +135,13 @@ def test_flapping_that_goes_on_is_one_alert_since_it_began(scene, firing):
     assert breakers.alerts.alerts()[0]["since"] == iso(again)
 
 
+def test_of_more_openings_than_are_remembered_the_number_is_the_least(scene, firing):
+    one, begun = scene.link().tell(), scene.now
+    flap(scene, one, times=250, every=1)
+    (alert,) = breakers.alerts.alerts()
+    assert (alert["message"], alert["since"]) == ("Flapping: opened at least 200 times in 10 min", iso(begun))
+
+
 def test_flapping_that_begins_slowly_is_since_the_first_of_three_in_ten_minutes(scene, firing):
     one = scene.link().tell()
     flap(scene, one, times=2, every=400)

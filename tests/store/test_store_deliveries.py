@@ -263,6 +263,21 @@ def test_one_that_hangs_for_ever_has_failed_and_its_rule_goes_on_when_it_ends(ha
     assert told_of(couriers, [two], until=two) == [(two, None)]
 
 
+def test_what_has_ended_between_two_rounds_is_told_and_not_sent_again():
+    released, sent = threading.Event(), list[Outgoing]()
+
+    def slow(message: Outgoing) -> None:
+        sent.append(message)
+        released.wait(60)
+
+    couriers, one = Couriers(slow, patience=0.0, within=60.0), message(1)
+    assert list(couriers.deliver([one])) == []
+    released.set()
+    eventually(lambda: not any(thread.name == "notify" for thread in threading.enumerate()))
+    assert list(couriers.deliver([one])) == [(one, None)]
+    assert sent == [one]
+
+
 def told_of(couriers: Couriers, messages: list[Outgoing], *, until: Outgoing) -> list[tuple[Outgoing, str | None]]:
     """What rounds with these messages tell, up to the one that tells of ``until``."""
     told: list[tuple[Outgoing, str | None]] = []
