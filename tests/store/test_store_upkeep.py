@@ -18,7 +18,7 @@ services.notification_rule_save(rule=rule, by=services.Actor("system"), now=time
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)  # twenty seconds pass before a server tells anybody
 def test_a_server_tells_of_alerts_and_clears_overrides_whose_time_is_over(tmp_path: Path):
     receiver = Receiver()
     try:
