@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 sends: list[Any] = []
-last = ""
 
 
 async def save(_: dict[str, Any]) -> dict[str, float]:
@@ -30,17 +29,28 @@ async def save(_: dict[str, Any]) -> dict[str, float]:
 
 async def broadcast(_: dict[str, Any]) -> dict[str, float]:
     """The bytes of the last push once more, raw, to the same sockets."""
+    text = last_push()
     began = time.monotonic()
     for send in sends:
-        await send({"type": "websocket.send", "text": last})
-    return {"began": began, "committed": time.monotonic(), "bytes": len(last)}
+        await send({"type": "websocket.send", "text": text})
+    return {"began": began, "committed": time.monotonic(), "bytes": len(text)}
+
+
+def last_push() -> str:
+    from breakers.agents import messages
+    from breakers.fleet import fleet
+
+    changes = messages.changed(fleet.revision - 1)
+    assert changes is not None
+    (text,) = messages.encoded(changes, list)
+    return text
 
 
 DOORS = {"/bench/save": save, "/bench/broadcast": broadcast}
 
 
 def measured(application: Any) -> Any:
-    """``application``, remembering the sockets of links and the last desired state that one was sent."""
+    """``application``, remembering the sockets of links."""
 
     async def door(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"] in DOORS:
@@ -53,21 +63,9 @@ def measured(application: Any) -> Any:
             await application(scope, receive, send)
 
     async def observed(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        inner = send.func
-        protocol = send.args[0]
-
-        async def listen(to: Any, message: dict[str, Any]) -> None:
-            global last
-            text = message.get("text", "")
-            if text.startswith('{"type":"desired"'):
-                last = text
-            await inner(to, message)
-
-        from functools import partial
-
         sends.append(send)
         try:
-            await application(scope, receive, partial(listen, protocol))
+            await application(scope, receive, send)
         finally:
             sends.remove(send)
 

@@ -30,11 +30,12 @@ from breakers.core.wire import (
     encode,
 )
 from breakers.fleet import fleet
-from breakers.precedence import precedence, written
+from breakers.precedence import precedence
 from breakers.services import authenticate_key
 
 from .codes import BUSY, FLOODING, MALFORMED, OUT_OF_ORDER, OVERSIZED, REFUSED, CloseCode, close, sent_away
 from .hub import AgentLink, hub
+from .outlet import put
 from .reading import read
 from .returning import readmit
 from .screening import check_report, identity_of
@@ -104,7 +105,6 @@ class AgentConsumer(AsyncWebsocketConsumer):
         try:
             with precedence.taken():
                 await self._handle(read(text))
-                await written()
         except WireError as error:
             if not (self._newer and isinstance(error, UnknownMessage)):  # else we do without what it knows and we don't
                 await self._dismiss(MALFORMED.because(str(error)))
@@ -165,14 +165,14 @@ class AgentConsumer(AsyncWebsocketConsumer):
     async def _say_farewell(self, link: AgentLink) -> None:
         """Once all it said is in the database."""
         fleet.goodbye(link.id)
-        writer.persist(lambda: hub.run(link.loop, functools.partial(self._say, Farewell())))
+        writer.persist([link.id], lambda: hub.run(link.loop, functools.partial(self._say, Farewell())))
 
     def _leave(self) -> None:
         link, self._link = self._link, None
         if link is not None:
             hub.leave(link)
             fleet.disconnect(link.id)
-            writer.persist()  # whoever was killed cannot tell it again
+            writer.persist([link.id])  # whoever was killed cannot tell it again
         if not self._closed and getattr(self._protocol, "localCloseCode", None) == OVERSIZED.code:
             sent_away(OVERSIZED, self._who)  # by autobahn, which tells nobody
 
@@ -185,7 +185,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
         await self._send_text(encode(message))
 
     async def _send_text(self, text: str) -> None:
-        if self._closed:
+        if self._closed or put(self._protocol, text):
             return
         try:
             await self.base_send({"type": "websocket.send", "text": text})

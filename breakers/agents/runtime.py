@@ -103,7 +103,7 @@ class ControlPlane:
         self._stopping.set()
         self._woken.set()
         thread.join(FLUSH)
-        writer.persist()
+        writer.keep()
         writer.stop(FLUSH)
 
     def _run(self) -> None:
@@ -133,11 +133,10 @@ class ControlPlane:
         close_old_connections()
 
     def _tick(self) -> None:
-        if fleet.tick(timezone.now()):  # somebody is gone
-            writer.persist()
+        writer.persist(fleet.tick(timezone.now()))  # who is gone
 
     def _keep(self) -> None:
-        writer.persist()
+        writer.keep()
         sessions_end()
         if outage.possible:
             services.keys_remember()
@@ -147,7 +146,7 @@ class ControlPlane:
     def _keep_alone(self) -> None:
         if peers.trouble is not None:
             fleet.write_down_links()
-            writer.persist()
+            writer.keep()
 
     def _listen(self) -> None:
         """Hints of other processes, over Redis."""

@@ -3,6 +3,9 @@
 SQLite takes one writer at a time, and PostgreSQL likes batches: all that comes in during a few milliseconds goes into
 the database together, and only then is acknowledged. While the database does not answer, the thread tries again and
 the queue grows to its bound; beyond it agents are sent away and keep what they have.
+
+What a whole fleet has counted is written a part at a time, with rests: to make a thousand rows takes half a second of
+the interpreter, and reports would wait meanwhile.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -31,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 LINGER: Final = 0.02
 """Seconds that the first of a batch waits for company."""
+PART: Final = 20
+"""Instances whose rows are written in one part: that takes some 10 ms."""
+REST: Final = 3.0
+"""Times as long as a part took, until the next."""
 MOST_QUEUED: Final = 100_000
 """Transitions that wait for the database, of all agents."""
 _TRANSIENT: Final = (OperationalError, InterfaceError)
@@ -46,11 +53,12 @@ class Batch:
     registrations: dict[str, list[Registration]] = field(default_factory=lambda: defaultdict(list))
     transitions: list[tuple[InstanceIdentity, TransitionReport]] = field(default_factory=list)
     reports: list[tuple[AgentLink, Report]] = field(default_factory=list)
-    persist: bool = False
+    persist: set[uuid.UUID] = field(default_factory=set)
+    """Whose row is to hold what the fleet has observed."""
     afterwards: list[Callable[[], None]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.identities or self.registrations or self.transitions or self.persist)
+        return bool(self.identities or self.registrations or self.transitions or self.persist or self.afterwards)
 
 
 class Writer:
@@ -62,6 +70,8 @@ class Writer:
         self._condition = threading.Condition()
         self._batch = Batch()
         self._in_hand = 0  # transitions in the batch that is being written
+        self._behind: dict[uuid.UUID, None] = {}  # whose rows are written part by part, in this order
+        self._next_part = 0.0  # when, by time.monotonic
         self._thread: threading.Thread | None = None
         self._give_up_at: float | None = None
 
@@ -88,11 +98,19 @@ class Writer:
             self._condition.notify()
             return True
 
-    def persist(self, afterwards: Callable[[], None] = lambda: None) -> None:
-        """What the fleet has observed goes to the database; then ``afterwards`` runs, on the writer's thread."""
+    def persist(self, instances: Collection[uuid.UUID], afterwards: Callable[[], None] | None = None) -> None:
+        """What the fleet has observed of these is written; then ``afterwards`` runs, on the writer's thread."""
         with self._condition:
-            self._batch.persist = True
-            self._batch.afterwards.append(afterwards)
+            self._batch.persist.update(instances)
+            if afterwards is not None:
+                self._batch.afterwards.append(afterwards)
+            self._condition.notify()
+
+    def keep(self) -> None:
+        """What the fleet has observed goes to the database, a part at a time."""
+        behind = dict.fromkeys(fleet.behind())
+        with self._condition:
+            self._behind.update(behind)
             self._condition.notify()
 
     # --- the thread ----------------------------------------------------------------------------------------------
@@ -124,12 +142,30 @@ class Writer:
     def _next(self) -> Batch | None:
         """The next batch, once there is one; ``None`` at the end."""
         with self._condition:
-            self._condition.wait_for(lambda: self._batch or self._give_up_at is not None)
-            if self._give_up_at is None:
-                self._condition.wait_for(lambda: self._give_up_at is not None, LINGER)
+            while not (self._batch or self._ending or self._part_is_due):
+                self._condition.wait(self._next_part - time.monotonic() if self._behind else None)
+            if self._batch and not self._ending:
+                self._condition.wait_for(lambda: self._ending, LINGER)
+            self._add_part()
             batch, self._batch = self._batch, Batch()
             self._in_hand = len(batch.transitions)
             return batch or None
+
+    @property
+    def _ending(self) -> bool:
+        return self._give_up_at is not None
+
+    @property
+    def _part_is_due(self) -> bool:
+        return bool(self._behind) and time.monotonic() >= self._next_part
+
+    def _add_part(self) -> None:
+        """Of what is written part by part, the next; in the end all that is left."""
+        if self._ending or self._part_is_due:
+            part = list(self._behind)[: None if self._ending else PART]
+            self._batch.persist.update(part)
+            for instance in part:
+                del self._behind[instance]
 
     def _write(self, batch: Batch) -> None:
         self._see_through(partial(_see_instances, list(batch.identities.values())))
@@ -139,11 +175,20 @@ class Writer:
             recorded = self._see_through(partial(_record, batch.transitions))
             if recorded:
                 _acknowledge(batch.reports)
-        if batch.persist and self._see_through(_persist):
+        if self._persist(batch.persist):
             for act in batch.afterwards:
                 act()
         with self._condition:
             self._in_hand = 0
+
+    def _persist(self, instances: Collection[uuid.UUID]) -> bool:
+        if not instances:
+            return True
+        began = time.monotonic()
+        done = self._see_through(partial(_persist, instances))
+        ended = time.monotonic()
+        self._next_part = ended + REST * (ended - began)
+        return done
 
     def _see_through(self, act: Callable[[], None]) -> bool:
         """Runs ``act``, again and again while the database is in trouble. False: stopped before it succeeded."""
@@ -167,7 +212,7 @@ class Writer:
     def _is_over(self, wait: float) -> bool:
         """Waits; whether the time to give up has come meanwhile."""
         with self._condition:
-            self._condition.wait_for(lambda: self._give_up_at is not None, wait)
+            self._condition.wait_for(lambda: self._ending, wait)
             if self._give_up_at is None:
                 return False
         time.sleep(min(wait, 0.1))  # the end is near: little patience between the last attempts
@@ -202,8 +247,8 @@ def _record(transitions: Sequence[tuple[InstanceIdentity, TransitionReport]]) ->
         peers.tell(new)
 
 
-def _persist() -> None:
-    rows = fleet.observed_for_persist()
+def _persist(instances: Collection[uuid.UUID]) -> None:
+    rows = fleet.observed_for_persist(instances)
     try:
         if rows:
             services.instances_persist(rows=rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from .codec import WireError as WireError  # a reader of this module meets it here
 from .codec import plain, reader, refuse_constant
@@ -237,7 +237,11 @@ FromServer = Welcome | Desired | Ack | Farewell
 
 def encode(message: FromAgent | FromServer) -> str:
     """Compact JSON; fields that hold their default are left out."""
-    return json.dumps({"type": message.type, **plain(message)}, separators=(",", ":"), allow_nan=False)
+    text: str = _compact.encode({"type": message.type, **plain(message)})
+    return text
+
+
+_compact: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 class UnknownMessage(WireError):

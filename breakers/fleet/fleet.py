@@ -257,10 +257,17 @@ class Fleet:
         self._notify()
         return gone
 
-    def observed_for_persist(self, dirty_only: bool = True) -> list[InstanceRecord]:
-        """What the database should hold of each instance; those told here are no longer dirty."""
+    def behind(self) -> list[UUID]:
+        """The instances of which the database does not hold all."""
         with self._lock:
-            behind = self._ledger.unpersisted(dirty_only=dirty_only)
+            return [identity for identity, facts in self._ledger.instances.items() if facts.unpersisted]
+
+    def observed_for_persist(
+        self, only: Iterable[UUID] | None = None, *, dirty_only: bool = True
+    ) -> list[InstanceRecord]:
+        """What the database should hold of each instance, or ``only`` of these; those told here are no longer dirty."""
+        with self._lock:
+            behind = self._ledger.unpersisted(only, dirty_only=dirty_only)
         return [self._snapshot(facts) for facts in behind]
 
     def _snapshot(self, facts: InstanceFacts) -> InstanceRecord:

@@ -302,9 +302,11 @@ class Ledger:
             if record is not None and low < record.revision <= high:
                 self.dirty.add(name)
 
-    def unpersisted(self, *, dirty_only: bool) -> list[InstanceFacts]:
-        """The instances whose row in the database is behind (or all); from now on taken for written."""
-        found = [facts for facts in self.instances.values() if facts.unpersisted or not dirty_only]
+    def unpersisted(self, only: Iterable[UUID] | None, *, dirty_only: bool) -> list[InstanceFacts]:
+        """The instances, ``only`` of these or of all, whose row in the database is behind (or not); from now on taken
+        for written."""
+        among = self.instances.values() if only is None else [self.instances[i] for i in only if i in self.instances]
+        found = [facts for facts in among if facts.unpersisted or not dirty_only]
         for facts in found:
             facts.unpersisted = False
         return found

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from breakers.agents import consumer, hub, runtime
 from breakers.agents.consumer import AgentConsumer
-from breakers.core.wire import Ack, Hello, Report, decode_from_server, encode
+from breakers.core.wire import Ack, Desired, Hello, Report, decode_from_server, encode
 from breakers.fleet import fleet
 from breakers.models import InstanceIdentity
 from breakers.precedence import Precedence
@@ -46,27 +46,28 @@ def threads(monkeypatch):
 @pytest.mark.usefixtures("threads")
 @pytest.mark.django_db(transaction=True)
 async def test_a_report_takes_precedence_until_its_acknowledgement_has_left(precedence, headers, monkeypatch):
-    seen, take, written = [], fleet.report, consumer.written
+    seen, take, send = [], fleet.report, AgentConsumer._send_text
 
     def note(*report):
         seen.append(precedence.claimed)
         return take(*report)
 
-    async def note_the_end():
-        await written()
+    async def note_what_leaves(consumer, text):
+        await send(consumer, text)
         seen.append(precedence.claimed)
 
     monkeypatch.setattr(fleet, "report", note)
-    monkeypatch.setattr(consumer, "written", note_the_end)
     socket = WebsocketCommunicator(AgentConsumer.as_asgi(), "/ws/agent", headers)
     assert (await socket.connect(20))[0]
     now = time.time()
     await socket.send_to(encode(Hello(str(uuid.uuid4()), "s", "h", 1, "t", now, now)))
-    await socket.send_to(encode(Report(1, now)))
-    while not isinstance(decode_from_server(await socket.receive_from(20)), Ack):
+    while not isinstance(decode_from_server(await socket.receive_from(20)), Desired):
         pass
+    monkeypatch.setattr(AgentConsumer, "_send_text", note_what_leaves)
+    await socket.send_to(encode(Report(1, now)))
+    assert decode_from_server(await socket.receive_from(20)) == Ack(1)
     await socket.disconnect()
-    assert seen == [True, True, True]  # the end of the hello, the report, and its end
+    assert seen == [True, True]  # the report, and its acknowledgement
     assert not precedence.claimed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -60,14 +61,14 @@ async def test_a_socket_that_closes_is_forgotten(key: Any) -> None:
 async def test_what_it_told_is_written_down_when_it_leaves_without_a_word(
     key: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(consumer.writer, "persist", lambda: asked.append("persist"))
+    asked: list[UUID] = []
+    monkeypatch.setattr(consumer.writer, "persist", asked.extend)
     socket = Socket(await sync_to_async(key)("agent"))
     socket.say(HELLO)
     await socket.hear_until(Desired)
     assert asked == []
     await socket.close()
-    assert asked == ["persist"]
+    assert asked == [UUID(HELLO.instance)]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from threading import Event
 
 import pytest
 
@@ -24,8 +27,10 @@ from breakers.core.wire import (
     TransitionReport,
     decode_from_server,
 )
-from breakers.models import InstanceIdentity, StateChange
+from breakers.fleet import fleet
+from breakers.models import Instance, InstanceIdentity, StateChange
 from breakers.testing import FakeClock
+from tests.servers import eventually
 
 NAMES = [f"{'n' * 80}.{number}" for number in range(2500)]
 
@@ -182,3 +187,50 @@ def test_a_transition_that_no_database_takes_does_not_cost_the_others(caplog: py
     writer._record([(who, transition(1)), (who, impossible), (who, transition(2))])
     assert sorted(StateChange.objects.values_list("sequence", flat=True)) == [1, 2]
     assert "left out" in caplog.text
+
+
+# --- what a whole fleet has counted -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def resting(monkeypatch: pytest.MonkeyPatch) -> Iterator[writer.Writer]:
+    """A writer that rests for hours after each part, before whom half a hundred instances have something to be kept."""
+    monkeypatch.setattr(writer, "REST", 1e7)
+    queue = writer.Writer()
+    for _ in range(2 * writer.PART + 10):
+        fleet.connect(identity(), datetime.now(UTC))
+    queue.start()
+    yield queue
+    queue.stop(5.0)
+
+
+def kept() -> int:
+    return Instance.objects.count()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_fleet_has_counted_is_written_part_by_part_and_all_that_is_left_in_the_end(
+    resting: writer.Writer,
+) -> None:
+    resting.keep()
+    eventually(lambda: kept() == writer.PART, what="the first part is written")
+    resting.keep()  # asked again, it rests all the same
+    resting.stop(5.0)
+    assert kept() == 2 * writer.PART + 10
+    assert fleet.behind() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_transitions_and_who_leaves_wait_for_no_part(resting: writer.Writer) -> None:
+    async def linked() -> AgentLink:
+        return link_of(Socket())
+
+    leaving, link, left = fleet.behind()[-1], asyncio.run(linked()), Event()
+    resting.keep()
+    eventually(lambda: kept() == writer.PART, what="the first part is written")
+    assert resting.record(link, Report(1, 1e9, transitions=(transition(1),)))
+    eventually(StateChange.objects.exists, what="the transition stands in the database")
+    resting.persist([leaving], left.set)
+    assert left.wait(20.0)
+    assert Instance.objects.filter(pk=leaving).exists()
+    assert kept() < writer.PART + 5
