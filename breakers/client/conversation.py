@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 
 import aiohttp
@@ -15,6 +16,9 @@ SILENCE = 15.0
 LONGEST_HEARTBEAT = 5.0
 COALESCE = 0.03
 """Seconds that urgent news waits for company."""
+CONFIRM = (0.05, 0.25)
+"""Seconds, drawn between these, until what was applied is confirmed: the confirmations of a fleet must not come in the
+way of the push that they answer, which others still wait for."""
 
 
 class Disconnected(Exception):
@@ -48,6 +52,7 @@ class Conversation:
         self._sync, self._socket, self._wake, self._closing = sync, socket, wake, closing
         self._on_welcome, self._on_desired = welcomed, instructed
         self._welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
+        self._confirmation: asyncio.TimerHandle | None = None
 
     async def hold(self) -> None:
         """Returns after the farewell. Raises :class:`Disconnected`, ``WireError`` or a ``ClientError``."""
@@ -58,6 +63,8 @@ class Conversation:
             for task in done:
                 task.result()
         finally:
+            if self._confirmation is not None:
+                self._confirmation.cancel()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -79,8 +86,18 @@ class Conversation:
                 self._on_welcome()
             if isinstance(message, Desired):
                 self._on_desired()
-            if self._sync.urgent or self._closing.is_set():
+                self._confirm_soon()
+            elif self._sync.urgent or self._closing.is_set():
                 self._wake.set()
+
+    def _confirm_soon(self) -> None:
+        if self._confirmation is None:
+            wait = random.uniform(*CONFIRM)  # noqa: S311  # no secret
+            self._confirmation = asyncio.get_running_loop().call_later(wait, self._confirm)
+
+    def _confirm(self) -> None:
+        self._confirmation = None
+        self._wake.set()
 
     async def _hear(self) -> str:
         try:

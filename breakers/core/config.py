@@ -9,7 +9,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
@@ -122,6 +123,7 @@ _CHECKS: dict[Kind, Callable[[Field, object], str | None]] = {
 }
 
 
+@lru_cache(maxsize=100)
 def parse_statuses(text: str) -> frozenset[int]:
     """HTTP statuses of ``"429,500-599"``; the empty string is the empty set. Raises ``ValueError``."""
     found: set[int] = set()
@@ -291,7 +293,7 @@ class HttpConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Field names to values, ready for JSON."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in HTTP_FIELDS}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

@@ -73,13 +73,15 @@ class Orderly(Stepping):
 
     def configure(self, config: CircuitBreakerConfig) -> None:
         """A live edit by code: nothing learnt is lost, nothing is judged before the next completion."""
-        given = replace(checked(config), name=self.name)
-        self._step(self._clock(), self._adopt_code, given)
+        self._step(self._clock(), self._adopt_code, self._called_as_we_are(config))
 
     def apply_fleet_config(self, config: CircuitBreakerConfig | None, version: int | None) -> None:
         """The fleet's config outranks the code's; ``None`` returns to the code's."""
-        given = None if config is None else replace(checked(config), name=self.name)
+        given = None if config is None else self._called_as_we_are(config)
         self._step(self._clock(), self._adopt_fleet, given, version)
+
+    def _called_as_we_are(self, config: CircuitBreakerConfig) -> CircuitBreakerConfig:
+        return config if checked(config).name == self.name else replace(config, name=self.name)
 
     def _adopt_code(self, config: CircuitBreakerConfig) -> None:
         self._code_config = config
