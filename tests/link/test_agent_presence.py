@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.test import Client
 
 from breakers import services
 from breakers.agents import consumer, runtime
 from breakers.agents.consumer import AgentConsumer
 from breakers.agents.hub import hub
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
-from breakers.core.wire import Desired, FromAgent, Hello, Welcome, decode_from_server, encode
+from breakers.core.wire import Ack, Desired, FromAgent, Hello, Report, Welcome, decode_from_server, encode
 from breakers.fleet import fleet
 
 HELLO = Hello("7b0c6f2e-4a68-4a8f-9f0e-7d7b9d1c2a55", "trading", "here", 1, "test", 1.0, 1.0)
@@ -69,6 +73,21 @@ async def test_what_it_told_is_written_down_when_it_leaves_without_a_word(
     assert asked == []
     await socket.close()
     assert asked == [UUID(HELLO.instance)]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_how_far_a_clock_is_off_is_measured_and_shown(key: Any, viewer: User, client: Client) -> None:
+    await sync_to_async(client.force_login)(viewer)
+    socket = Socket(await sync_to_async(key)("agent"))
+    socket.say(HELLO)
+    for number, ahead in enumerate((3600, -5000), 1):
+        socket.say(Report(number, time.time() + ahead))
+        await socket.hear_until(Ack)
+        page = (await sync_to_async(client.get)("/dashboard/instances")).content.decode()
+        shown = re.search(r'data-label="Clock">([+-][0-9.]+) s<', page)
+        assert shown is not None
+        assert ahead - 30 < float(shown[1]) <= ahead + 0.1  # less the time that it was under way
+    await socket.close()
 
 
 @pytest.mark.django_db(transaction=True)
