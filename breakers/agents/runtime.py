@@ -133,7 +133,8 @@ class ControlPlane:
         close_old_connections()
 
     def _tick(self) -> None:
-        writer.persist(fleet.tick(timezone.now()))  # who is gone
+        if gone := fleet.tick(timezone.now()):
+            writer.persist(gone)
 
     def _keep(self) -> None:
         writer.keep()
