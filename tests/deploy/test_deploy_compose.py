@@ -82,6 +82,33 @@ def test_proxy_scraper_and_servers_call_each_other_by_the_same_names() -> None:
     assert "keys:/etc/prometheus-keys:ro" in SERVICES["prometheus"]["volumes"]
 
 
+def test_the_variables_of_servers_are_variables_of_servers() -> None:
+    known = set(re.findall(r"`([A-Z][A-Z_]+)`", (ROOT / "docs/settings.md").read_text()))
+    for name in (*SERVERS, "prepare", "demo"):
+        assert set(SERVICES[name]["environment"]) <= known
+    assert SERVICES["server-1"]["environment"]["DATABASE_URL"].partition("@")[2] == "postgres:5432/breakers"
+    assert SERVICES["server-1"]["environment"]["REDIS_URL"] == "redis://redis:6379/0"
+    postgres = SERVICES["postgres"]["environment"]
+    assert (postgres["POSTGRES_USER"], postgres["POSTGRES_DB"]) == ("breakers", "breakers")
+
+
+def test_whoever_waits_for_health_waits_for_somebody_who_tells_of_it() -> None:
+    checked_by_image = {name for name in SERVERS if "healthcheck" not in SERVICES[name]}
+    for service in SERVICES.values():
+        for other, how in service.get("depends_on", {}).items():
+            assert other in SERVICES
+            if how["condition"] == "service_healthy":
+                assert other in checked_by_image or "test" in SERVICES[other]["healthcheck"]
+            if how["condition"] == "service_completed_successfully":
+                assert SERVICES[other]["restart"] == "no"
+
+
+def test_what_redis_is_started_with_lets_other_hosts_in() -> None:
+    command = SERVICES["redis"]["command"]
+    assert command[command.index("--protected-mode") + 1] == "no"
+    assert "ports" not in SERVICES["redis"]
+
+
 def test_grafana_finds_its_source_and_its_dashboard() -> None:
     folder = ROOT / "deploy/grafana/provisioning"
     source = yaml.safe_load((folder / "datasources/prometheus.yml").read_text())["datasources"][0]

@@ -360,6 +360,17 @@ def test_what_others_write_is_read_seldom_and_oftener_where_redis_is_lost(
 
 
 @pytest.mark.django_db
+def test_where_all_are_heard_nobody_is_waited_for_longer_than_silence_takes(house: House, ground: None) -> None:
+    linked = house.link().tell()
+    house.beat()
+    house.clock.now += LIFETIME + 1.0
+    house.second.read()
+    house.scenes.now += timedelta(seconds=16)
+    other(house).fleet.tick(house.scenes.now)
+    assert house.shows(1, linked)["silent"]
+
+
+@pytest.mark.django_db
 def test_rows_that_were_written_late_are_read_all_the_same(house: House, ground: None) -> None:
     house.beat()
     house.clock.now += LIFETIME + 1.0

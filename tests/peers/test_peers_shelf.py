@@ -98,7 +98,8 @@ def test_whoever_has_moved_on_is_taken_away(shelf_of: Make, redis: Redis) -> Non
     mine.write([], [UUID(first.id)], HEAD)
     assert ids(shelf_of("other").changed("mine", 0)) == {second.id}
     facts: Any = redis.hkeys(mine._key("mine", "facts"))
-    assert facts == [second.id.encode()]
+    order: Any = redis.zrange(mine._key("mine", "order"), 0, -1)
+    assert facts == order == [second.id.encode()]
 
 
 def test_a_share_is_renewed_by_each_beat_and_outlives_its_server_by_seconds(shelf_of: Make, redis: Redis) -> None:
