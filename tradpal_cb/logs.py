@@ -7,8 +7,10 @@ their breakers is written here as services write it themselves: ``Circuit breake
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -50,6 +52,34 @@ class OneLine(logging.Formatter):
         return f"{line} [{known}]" if known else line
 
 
+class LogFile(logging.handlers.WatchedFileHandler):
+    """Watched: logrotate may move it away at any time. What cannot be written is lost, and harms nobody who logs."""
+
+    _lost = _said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lost = False
+        try:
+            super().emit(record)
+        except OSError:  # the base class opens the file outside of what it guards
+            self.handleError(record)
+        if self._said and not self._lost:
+            self._said = False
+            logger.info("CIRCUIT_BREAKER_LOG_FILE is written again")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the base class names it
+        """One line until it can be written again."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._lost = True
+        if not self._said:
+            self._said = True
+            logger.error("CIRCUIT_BREAKER_LOG_FILE is not written, and tried again with each line: %s", error)
+            self._lost = True
+
+
 def configuration(*, level: str, format: str, file: str) -> dict[str, Any]:  # noqa: A002  # the setting's word
     """``LOGGING``: the console in ``format``, and JSON lines appended to ``file`` unless that is empty.
 
@@ -86,10 +116,9 @@ _JSON: Final = {
 
 
 def _file(path: Path) -> dict[str, Any]:
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ImproperlyConfigured(f"CIRCUIT_BREAKER_LOG_FILE is {str(path)!r}, which cannot be written")
-    # watched: logrotate may move it away at any time
-    return {"class": "logging.handlers.WatchedFileHandler", "filename": str(path), "formatter": "json", "delay": True}
+    return {"class": "tradpal_cb.logs.LogFile", "filename": str(path), "formatter": "json", "delay": True}
 
 
 def follow(fleet: Fleet) -> Callable[[], None]:

@@ -9,6 +9,7 @@ import logging.config
 import logging.handlers
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -202,15 +203,68 @@ def test_a_wrong_setting_is_a_sentence_at_the_start(tmp_path: Path) -> None:
         logs.configuration(level="INFO", format="text", file=str(tmp_path / "missing" / "x.log"))
 
 
-def test_a_log_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:
-    file = tmp_path / "x.log"
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[Path]:
+    """Where the root logger writes as a server's does, and nowhere else but the console."""
+    (tmp_path / "log").mkdir()
+    file = tmp_path / "log" / "x.log"
     handler: dict[str, Any] = logs.configuration(level="INFO", format="text", file=str(file))["handlers"]["file"]
-    assert handler["class"].endswith("WatchedFileHandler")
-    made = logging.handlers.WatchedFileHandler(handler["filename"], delay=handler["delay"])
-    try:
-        made.handle(logging.makeLogRecord({"msg": "before"}))
-        file.rename(tmp_path / "x.log.1")
-        made.handle(logging.makeLogRecord({"msg": "after"}))
-        assert file.read_text() == "after\n"
-    finally:
-        made.close()
+    assert handler["class"] == "tradpal_cb.logs.LogFile"
+    made = logs.LogFile(handler["filename"], delay=handler["delay"])
+    logging.getLogger().addHandler(made)
+    yield file
+    logging.getLogger().removeHandler(made)
+    made.close()
+
+
+def test_a_log_that_was_moved_away_is_begun_anew(log_file: Path) -> None:
+    logging.getLogger("breakers").warning("before")
+    log_file.rename(log_file.with_suffix(".1"))
+    logging.getLogger("breakers").warning("after")
+    assert log_file.read_text() == "after\n"
+
+
+def test_a_log_that_cannot_be_written_any_more_harms_nobody_and_is_told_once(
+    log_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[str]:
+        return [record.message for record in caplog.records if "CIRCUIT_BREAKER_LOG_FILE" in record.message]
+
+    caplog.set_level(logging.INFO, logger="breakers")
+    logging.getLogger("breakers").warning("before")
+    log_file.parent.rename(log_file.parent.with_name("elsewhere"))
+    for _ in range(3):
+        logging.getLogger("breakers").warning("lost")
+    (said,) = told()
+    assert "is not written" in said
+    assert "No such file" in said
+    log_file.parent.mkdir()
+    logging.getLogger("breakers").warning("after")
+    assert [text.partition(":")[0] for text in told()[1:]] == ["CIRCUIT_BREAKER_LOG_FILE is written again"]
+    assert "after\n" in log_file.read_text()
+
+
+FULL = """
+import logging, os, sys
+for _ in range(3):
+    logging.getLogger("breakers").warning("lost")
+sys.stderr.flush()
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full plays the disk that is full")
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path, environment={"CIRCUIT_BREAKER_LOG_FILE": "/dev/full"})
+    script = [sys.executable, "-c", f"import django; django.setup()\n{FULL}"]
+    said = subprocess.run(script, cwd=ROOT, env=server.environment, capture_output=True, text=True, timeout=50).stderr
+    lines = said.splitlines()
+    assert [line.rpartition(" ")[2] for line in lines if "is not written" not in line] == ["lost"] * 3, said
+    assert [line.partition(": ")[2] for line in lines if "is not written" in line] == [
+        "[Errno 28] No space left on device"
+    ]
+
+
+def test_a_folder_is_no_log(tmp_path: Path) -> None:
+    with pytest.raises(ImproperlyConfigured, match="which cannot be written"):
+        logs.configuration(level="INFO", format="text", file=str(tmp_path))

@@ -517,6 +517,18 @@ def test_a_loop_goes_on_after_whatever_it_met_and_says_it_once(caplog: pytest.Lo
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_loop_that_was_woken_acts_once_more_and_one_that_is_stopped_waits_for_nothing() -> None:
+    acted: list[int] = []
+    loop = Loop("woken-and-stopped", lambda: acted.append(1), period=3600.0, rest=0.0)
+    loop.start()
+    eventually(lambda: len(acted) == 1)
+    loop.wake()
+    eventually(lambda: len(acted) >= 2)
+    assert len(acted) == 2
+    loop.stop(20.0)
+    assert "woken-and-stopped" not in [thread.name for thread in threading.enumerate()]
+
+
 def test_an_exchange_runs_from_its_start_to_its_stop_and_leaves_no_thread(engine: RedisServer, redis: Redis) -> None:
     scenes = Servers()
     first, second = (Exchange(engine.url, server.name, server.fleet) for server in scenes.all)
