@@ -1,13 +1,14 @@
 """``python -m breakers``: the fleet's breakers from a terminal.
 
 Exit codes: 0 done; 1 the control plane refused; 2 the command line or the environment is wrong; 3 the control plane
-could not be asked; 130 interrupted.
+could not be asked; 4 the output could not be written; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from breakers.client.service import CircuitBreakerServiceClient
 from breakers.core.errors import ConfigError
 from breakers.core.states import Override
 
-REFUSED, WRONG, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+REFUSED, WRONG, UNREACHABLE, UNWRITABLE, INTERRUPTED = 1, 2, 3, 4, 130
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -33,13 +34,20 @@ class Screen:
         self.as_json = as_json
         self.is_terminal = sys.stdout.isatty()
         self.colour = self.is_terminal and not os.environ.get("NO_COLOR")
+        self.writes_everything = (sys.stdout.encoding or "").lower().startswith("utf")
+        if not self.writes_everything and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a reason in other letters is no reason to show nothing
 
     @property
     def width(self) -> int | None:
         return shutil.get_terminal_size().columns if self.is_terminal else None
 
     def show(self, answer: object, text: str) -> None:
-        print(json.dumps(answer, indent=2, ensure_ascii=False) if self.as_json else text, flush=True)
+        print(self.json(answer, indent=2) if self.as_json else text, flush=True)
+
+    def json(self, answer: object, indent: int | None = None) -> str:
+        """With letters that the output can write; where it cannot write all, escaped as JSON escapes."""
+        return json.dumps(answer, indent=indent, ensure_ascii=not self.writes_everything)
 
     def table(self, rows: Sequence[BreakerRow]) -> str:
         return console.table(rows, now=datetime.now(UTC), width=self.width, colour=self.colour)
@@ -120,7 +128,7 @@ def _draw(rows: Sequence[BreakerRow], seen: dict[str, str], screen: Screen) -> N
         if seen.get(row["name"]) != state:
             seen[row["name"]] = state
             line = console.change_line(row, now=datetime.now(UTC))
-            print(json.dumps(row, ensure_ascii=False) if screen.as_json else line, flush=True)
+            print(screen.json(row) if screen.as_json else line, flush=True)
 
 
 def _duration(text: str) -> float:
@@ -203,8 +211,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0 if asked.run is watch else INTERRUPTED
     except BrokenPipeError:  # as in `python -m breakers list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
+    except OSError as error:  # as where the disk is full
+        _write_no_more()
+        return _complain(error, UNWRITABLE)
     return 0
+
+
+def _write_no_more() -> None:
+    """What is still to be flushed at the end goes nowhere, without another word."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: Exception, code: int) -> int:

@@ -12,6 +12,8 @@ from breakers.client.answers import BreakerInfo, BreakerRow, HistoryRow, Instanc
 _SEVERITY = {"open": 0, "half_open": 1, "closed": 2}
 _PAINT = {"open": "\x1b[31m", "half_open": "\x1b[33m", "closed": "\x1b[32m"}
 _PLAIN = "\x1b[0m"
+_NAME = 20
+"""Letters that the first column of a table may have on any terminal."""
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 Cell = tuple[str, str]
@@ -88,17 +90,24 @@ def _milliseconds(seconds: float | None) -> str:
 def columns(heads: Sequence[str], lines: Iterable[Sequence[Cell]], *, width: int | None, colour: bool) -> str:
     """A table, cut at ``width`` characters; what stands under a head with a ``>`` stands right."""
     cells = [[(head.lstrip(">"), "") for head in heads], *(list(line) for line in lines)]
+    if width is not None:  # a long name leaves room for what is said of it
+        most = max(_NAME, width // 3)
+        cells = [[(_cut(line[0][0], most), line[0][1]), *line[1:]] for line in cells]
     widths = [max(len(line[i][0]) for line in cells) for i in range(len(heads))]
     layout = [(wide, head.startswith(">")) for head, wide in zip(heads, widths, strict=True)]
     return "\n".join(_line(line, layout, width, colour) for line in cells)
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…" if room > 0 else ""
 
 
 def _line(line: Sequence[Cell], layout: Sequence[tuple[int, bool]], width: int | None, colour: bool) -> str:
     shown, room = [], width
     for i, ((text, state), (wide, right)) in enumerate(zip(line, layout, strict=True)):
         padded = text.rjust(wide) if right else text if i == len(line) - 1 else text.ljust(wide)
-        if room is not None and len(padded) > room:
-            padded = f"{padded[: room - 1]}…" if room > 0 else ""
+        if room is not None:
+            padded = _cut(padded, room)
         shown.append(f"{_PAINT[state]}{padded}{_PLAIN}" if colour and state in _PAINT else padded)
         room = None if room is None else room - wide - 2
     return "  ".join(shown).rstrip()
@@ -124,7 +133,10 @@ def _row(row: BreakerRow, now: datetime) -> list[Cell]:
 def count_line(rows: Sequence[BreakerRow]) -> str:
     states = [row["state"] for row in rows]
     parts = [f"{states.count(s)} {s.replace('_', '-')}" for s in _SEVERITY if s in states]
-    return f"{len(rows)} breaker{'s' * (len(rows) != 1)}: {', '.join(parts)}"
+    forced = [row["override"]["override"] for row in rows if row["override"] is not None]
+    orders = [f"{forced.count(o)} {o.replace('_', ' ')}" for o in ("forced_open", "forced_closed") if o in forced]
+    told = "; ".join(", ".join(part) for part in (parts, orders) if part)
+    return f"{len(rows)} breaker{'s' * (len(rows) != 1)}: {told}"
 
 
 def change_line(row: BreakerRow, *, now: datetime) -> str:

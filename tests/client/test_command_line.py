@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -276,7 +276,7 @@ def test_a_table_stands_in_columns_with_the_worst_first() -> None:
         "quotes  HALF-OPEN    2 min  1 open, 2 closed     12.3     48%  230 ms  60 s passed",
         "a       CLOSED              1 open, 2 closed     12.3",
         "",
-        "4 breakers: 1 open, 1 half-open, 2 closed",
+        "4 breakers: 1 open, 1 half-open, 2 closed; 1 forced open",
     ]
 
 
@@ -288,6 +288,41 @@ def test_a_narrow_terminal_cuts_the_cause_and_colour_takes_no_room() -> None:
     painted = console.table(rows, now=NOW, width=80, colour=True).splitlines()[1]
     assert painted.replace("\x1b[31m", "").replace("\x1b[0m", "") == line
     assert "\x1b[31mOPEN" in painted
+
+
+def test_a_long_name_leaves_room_for_its_state_on_a_narrow_terminal() -> None:
+    rows = [row("n" * 100, "open"), row("orders", "closed")]
+    head, line, short, *_ = console.table(rows, now=NOW, width=80).splitlines()
+    assert line.startswith("n" * 25 + "…  OPEN ")
+    assert (head.index("STATE"), short.index("CLOSED")) == (28, 28)
+    assert "n" * 100 in console.table([row("n" * 100, "open")], now=NOW)  # where no terminal is, all of it
+
+
+def command_line(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    """In a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "breakers", *arguments], cwd=ROOT, text=True, check=False, timeout=60, **more
+    )
+
+
+def test_output_that_cannot_be_written_is_told_in_a_sentence(control_plane: ServerProcess) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = command_line("list", stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (4, "breakers: [Errno 28] No space left on device\n")
+
+
+def test_letters_that_the_output_cannot_write_hide_nothing_else(control_plane: ServerProcess) -> None:
+    control_plane.request("POST", "/circuit-breakers", {"name": "cli_letters", "group": "Märkte 市場"})
+    control_plane.request(
+        "PUT", "/circuit-breakers/cli_letters/override", {"override": "forced_closed", "reason": "Störung"}
+    )
+    ascii_only = {"env": {**os.environ, "PYTHONIOENCODING": "ascii"}, "capture_output": True}
+    shown = command_line("list", "--search", "cli_letters", **ascii_only)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.splitlines()[1].endswith("St?rung")
+    told = command_line("list", "--search", "cli_letters", "--json", **ascii_only)
+    assert json.loads(told.stdout)[0]["group"] == "Märkte 市場"
+    assert main(["release", "cli_letters"]) == 0
 
 
 def test_a_due_probe_is_told() -> None:
