@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import aiohttp.abc
 from aiohttp import web
 
 Step = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -98,3 +100,18 @@ async def misbehaving() -> AsyncIterator[Server]:
         yield server
     finally:
         await runner.cleanup()
+
+
+class Everywhere(aiohttp.abc.AbstractResolver):
+    """Every name is this machine, every port the one that is asked for, or ``port``."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
+
+    async def resolve(self, host: str, port: int = 0, family: object = None) -> list[aiohttp.abc.ResolveResult]:
+        found: dict[str, object] = {"hostname": host, "host": "127.0.0.1", "port": self.port or port}
+        found |= {"family": socket.AF_INET, "proto": 0, "flags": 0}
+        return [found]  # type: ignore[list-item]  # a TypedDict
+
+    async def close(self) -> None:
+        pass

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
-import aiohttp.abc
 import pytest
 from aiohttp import web
 from yarl import URL
@@ -23,7 +21,17 @@ from breakers import (
     HttpConfig,
 )
 from breakers.client.hosts import Hosts
-from tests.misbehaving import Server, answers, hangs, hangs_mid_body, misbehaving, redirects, resets, resets_mid_body
+from tests.misbehaving import (
+    Everywhere,
+    Server,
+    answers,
+    hangs,
+    hangs_mid_body,
+    misbehaving,
+    redirects,
+    resets,
+    resets_mid_body,
+)
 
 ONE = CircuitBreakerConfig(failure_threshold=1)
 
@@ -226,21 +234,6 @@ async def test_a_host_is_known_fleet_wide_by_its_name_and_port(server: Server) -
         breaker = breakers.registry.get(URL(server.url).authority)
         assert breaker is not None
         assert breaker.http_config == rules
-
-
-class Everywhere(aiohttp.abc.AbstractResolver):
-    """Every name is this machine, every port the one that is asked for, or ``port``."""
-
-    def __init__(self, port: int = 0) -> None:
-        self.port = port
-
-    async def resolve(self, host: str, port: int = 0, family: object = None) -> list[aiohttp.abc.ResolveResult]:
-        found: dict[str, object] = {"hostname": host, "host": "127.0.0.1", "port": self.port or port}
-        found |= {"family": socket.AF_INET, "proto": 0, "flags": 0}
-        return [found]  # type: ignore[list-item]  # a TypedDict
-
-    async def close(self) -> None:
-        pass
 
 
 @pytest.mark.parametrize("host", ["b~c", "x" * 200, "under_score"])

@@ -1,4 +1,8 @@
-"""The examples that our users began with, as they wrote them but for the imports, against a real control plane."""
+"""The examples that our users began with, as they wrote them but for the imports, against a real control plane.
+
+Addresses too are theirs: every name is this machine, and whatever port is asked for, the test's own server answers. Two
+of the examples share a breaker's name; here the later has one of its own, because one fleet sees them all.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Dict  # noqa: UP035  # the document's
 
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 import breakers
 from breakers import (
@@ -23,7 +28,7 @@ from breakers import (
 from breakers.client import circuit_breaker_client
 from breakers.client.events import EventSystemClient, event_system_client
 from breakers.testing import fresh_registry, half_open_now
-from tests.misbehaving import Server, answers
+from tests.misbehaving import Everywhere, Server, answers
 from tests.redis_server import RedisServer
 from tests.servers import ServerProcess
 
@@ -40,6 +45,13 @@ def _linked_service(control_plane: ServerProcess, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("CIRCUIT_BREAKER_SERVICE_TIMEOUT", "30.0")
         yield
         link.close()
+
+
+@pytest.fixture(autouse=True)
+def _addresses(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = URL(server.url).port
+    assert port is not None
+    monkeypatch.setattr("aiohttp.connector.DefaultResolver", lambda **_: Everywhere(port))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +128,7 @@ async def test_http_circuit_breaker(server: Server) -> None:
 
     async with aiohttp.ClientSession() as session:
         try:
-            result = await http_breaker.get(session, f"{server.url}data")
+            result = await http_breaker.get(session, "http://data-service:8001/data")
             data = await result.json()
         except Exception as e:
             pytest.fail(f"HTTP request failed: {e}")
@@ -144,25 +156,27 @@ async def test_service_client_integration() -> None:
     await circuit_breaker_client.close()
 
 
-class TradingServiceClient:
-    def __init__(self, base_url: str) -> None:
-        self.http_breaker = get_http_circuit_breaker("trading_upstream")
-        self.base_url = base_url
+def HTTPException(status: int, text: str) -> web.HTTPException:  # what the document calls it
+    """As aiohttp's server has it."""
+    assert status == 503
+    return web.HTTPServiceUnavailable(text=text)
 
-    async def get_portfolio(self, user_id: str) -> dict[str, Any]:
+
+class TradingServiceClient:
+    def __init__(self):  # type: ignore[no-untyped-def]  # as it stands there
+        self.http_breaker = get_http_circuit_breaker("trading_gateway")
+
+    async def get_portfolio(self, user_id: str) -> Dict[str, Any]:  # noqa: UP006  # the document's
         async with aiohttp.ClientSession() as session:
             try:
-                result = await self.http_breaker.get(
-                    session, f"{self.base_url}portfolio/{user_id}", raise_for_status=True
-                )
-                portfolio: dict[str, Any] = await result.json()
-            except Exception:
+                result = await self.http_breaker.get(session, f"http://trading-service:8002/portfolio/{user_id}")
+                return await result.json()
+            except Exception as e:  # noqa: F841  # the document's
                 # Check if circuit breaker is open
-                is_open = await circuit_breaker_client.is_circuit_breaker_open("trading_upstream")
+                is_open = await circuit_breaker_client.is_circuit_breaker_open("trading_gateway")
                 if is_open:
-                    raise web.HTTPServiceUnavailable(text="Trading service temporarily unavailable") from None
+                    raise HTTPException(503, "Trading service temporarily unavailable")  # noqa: B904  # the document's
                 raise
-            return portfolio
 
 
 @asynccontextmanager
@@ -186,12 +200,12 @@ async def gateway(trading: TradingServiceClient) -> AsyncIterator[str]:
 
 async def test_a_trading_client_turns_an_open_breaker_into_503(server: Server) -> None:
     server.script(answers(200, b'{"TPAL": 3}', Content_Type="application/json"))
-    async with gateway(TradingServiceClient(server.url)) as url, aiohttp.ClientSession() as browser:
+    async with gateway(TradingServiceClient()) as url, aiohttp.ClientSession() as browser:
         async with browser.get(url) as response:
             assert await response.json() == {"TPAL": 3}
 
         server.script(answers(500))
-        await eventually(is_in_the_fleet("trading_upstream", "closed"), "the control plane has heard of it")
+        await eventually(is_in_the_fleet("trading_gateway", "closed"), "the control plane has heard of it")
 
         async def unavailable() -> bool:
             async with browser.get(url) as response:
@@ -203,6 +217,7 @@ async def test_a_trading_client_turns_an_open_breaker_into_503(server: Server) -
         async with browser.get(url) as response:
             assert (response.status, await response.text()) == (503, "Trading service temporarily unavailable")
         assert len(server.requests) == asked, "the sick service is left alone"
+        assert {path for _, path, _ in server.requests} == {"/portfolio/alice"}
 
 
 async def test_an_event_handler_resets_on_recovery(
