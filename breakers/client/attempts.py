@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp import ClientResponse
 from aiohttp.http import HttpProcessingError
 
-from breakers.client.bodies import tell_of_the_end
+from breakers.client.bodies import make_droppable, reader_of, tell_of_the_end
 from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import HttpConfig, parse_statuses
 from breakers.core.deadlines import Deadline, current_task, no_task, queue_for
@@ -124,13 +124,16 @@ def settle_with_body(
 
     At once also where the connection is a websocket from now on: it was the handshake that was guarded.
 
-    ``timed_out`` says whether aiohttp's own limit of the whole request has passed.
+    ``timed_out`` says whether aiohttp's own limit of the whole request has passed; it may not lead to the response.
     """
-    connection = response.connection
-    if connection is None or response.status in statuses(http.failure_statuses) or response.status == 101:
+    connection, content = response.connection, reader_of(response)  # not the response: a dropped one is free to go
+    if connection is None or response.status == 101:
         settle_answer(breaker, permit, response, http)
         return
-    content = response.content  # not the response: a dropped one must be free to go
+    make_droppable(response)
+    if response.status in statuses(http.failure_statuses):
+        settle_answer(breaker, permit, response, http)
+        return
 
     def settle() -> None:
         if content.is_eof():

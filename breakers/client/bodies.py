@@ -44,7 +44,7 @@ class TellingReader(StreamReader):
 
 def tell_of_the_end(reader: StreamReader, call: Callable[[], None]) -> None:
     """``call()`` when the body has ended or failed. Where aiohttp is built otherwise nothing is told."""
-    if type(reader) is StreamReader and "_eof_callbacks" in _SLOTS:
+    if type(reader) in _PLAIN and "_eof_callbacks" in _SLOTS:
         reader.__class__ = TellingReader
         reader.on_eof(Ending(call))
 
@@ -96,6 +96,12 @@ def _droppable(kind: type[ClientResponse]) -> type[ClientResponse]:
         told = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
         found = _made[kind] = type(kind.__name__, (_Droppable, kind), told)
     return found
+
+
+def reader_of(response: ClientResponse) -> StreamReader:
+    """The reader of the body that does not hold the response."""
+    content = response.content
+    return content._inner if type(content) is HeldReader else content
 
 
 def make_droppable(response: ClientResponse) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -21,7 +22,6 @@ from breakers.client.attempts import (
     settle_with_body,
     struck,
 )
-from breakers.client.bodies import make_droppable
 from breakers.client.limits import bounded, time_is_up, total_of, what_remains
 from breakers.client.pauses import pause
 from breakers.client.retries import TRANSIENT, deserves_another, may_send_again, wait_before
@@ -30,6 +30,7 @@ from breakers.core.config import HttpConfig
 from breakers.core.deadlines import Deadline
 from breakers.core.errors import CircuitBreakerOpenError
 from breakers.core.gate import Gate
+from breakers.core.latency import BOUNDS
 from breakers.core.states import Outcome, Permit
 
 if TYPE_CHECKING:
@@ -86,13 +87,12 @@ async def fetch(
                 else:
                     late_too = partial(time_is_up, whole, started)
                     settle_with_body(breaker, permit_of(entry, began), response, http, late_too)
-                    if response.connection is not None and response.status != 101:
-                        make_droppable(response)
             elif response.status not in notable(http.failure_statuses, http.retry_statuses):
                 end = clock()
+                bucket = bisect_left(BOUNDS, end - began)
                 # one stretch without a call or a loop, see Gate
-                if gate is not None and machine.gate is gate and gate.low < end - began <= gate.high:
-                    gate.latency[gate.bucket] += 1
+                if gate is not None and machine.gate is gate and end - began <= gate.free:
+                    gate.latency[bucket] += 1
                     machine.streak = 0
                     machine.last_success = end
                 elif gate is not None:

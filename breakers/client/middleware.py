@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Any
 
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
+from aiohttp.helpers import BaseTimerContext
 
 from breakers.client.attempts import (
     acquire,
@@ -26,6 +28,7 @@ from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.deadlines import Deadline, DeadlineQueue, current_task, queue_for
 from breakers.core.gate import Gate
+from breakers.core.latency import BOUNDS
 from breakers.core.machine import Machine
 from breakers.core.states import Permit
 
@@ -96,9 +99,10 @@ def aiohttp_middleware(
             _answer(seat.breaker, Permit(gate.epoch, start), request, response)
             return response
         end = monotonic()
+        bucket = bisect_left(BOUNDS, end - start)
         # one stretch without a call or a loop, see Gate
-        if machine.gate is gate and gate.low < end - start <= gate.high:
-            gate.latency[gate.bucket] += 1
+        if machine.gate is gate and end - start <= gate.free:
+            gate.latency[bucket] += 1
             machine.streak = 0
             machine.last_success = end
         else:
@@ -155,24 +159,24 @@ async def _guarded(breaker: CircuitBreaker, request: ClientRequest, handler: Cli
 
 def _fail(breaker: CircuitBreaker, permit: Permit, struck: bool, request: ClientRequest, error: BaseException) -> None:
     """Settles; raises where a deadline has cancelled the attempt."""
-    late = settle_limited(breaker, permit, struck, TimeoutError() if _time_is_up(request) else error)
+    late = settle_limited(breaker, permit, struck, TimeoutError() if _is_up(request._timer) else error)
     if late is not None:
         raise late from error
 
 
 def _answer(breaker: CircuitBreaker, permit: Permit, request: ClientRequest, response: ClientResponse) -> None:
     rules = breaker.http_config or HttpConfig()
-    settle_with_body(breaker, permit, response, rules, partial(_time_is_up, request))
+    settle_with_body(breaker, permit, response, rules, partial(_is_up, request._timer))  # the request has the response
 
 
-def _time_is_up(request: ClientRequest) -> bool:
+def _is_up(timer: BaseTimerContext) -> bool:
     """Whether the limit of the whole request has passed.
 
     aiohttp shows that to middlewares as a cancellation, as it shows a caller who left; only its own timer tells the two
     apart, and a host that swallows packets must not pass for the latter.
     """
     try:
-        request._timer.assert_timeout()
+        timer.assert_timeout()
     except TimeoutError:
         return True
     return False

@@ -31,7 +31,7 @@ class Gate:
     """
 
     __slots__ = (
-        "bucket", "count_window", "epoch", "failure_rate", "high", "latency", "low", "minimum_calls", "queue",
+        "bucket", "count_window", "epoch", "failure_rate", "free", "high", "latency", "low", "minimum_calls", "queue",
         "slow_after", "slow_rate", "streak_limit", "time_window", "timeout",
     )  # fmt: skip
 
@@ -52,3 +52,6 @@ class Gate:
         self.time_window = window if isinstance(window, TimeWindow) else None
         self.bucket, self.low, self.high = 0, inf, inf
         """A success that took more than ``low`` and at most ``high`` seconds changes nothing but three fields."""
+        self.free = -inf
+        """The same of one of at most ``free`` seconds, for those who find its bucket themselves: over a network hardly
+        two take equally long. Learnt and forgotten with ``low``."""

@@ -102,7 +102,8 @@ class Machine:
     def shut(self) -> None:
         """A locked step begins."""
         if self.open_gate is not None:
-            self.open_gate.low = inf  # to be learnt anew: the window may hold a failure when this step is done
+            # to be learnt anew: the window may hold a failure when this step is done
+            self.open_gate.low, self.open_gate.free = inf, -inf
         self.gate = self.wall = None
 
     def reopen(self) -> None:
@@ -246,6 +247,8 @@ class Machine:
             gate.bucket = bucket
             gate.low = LOWS[bucket]
             gate.high = HIGHS[bucket]
+            if gate.free < gate.high:
+                gate.free = gate.high
         return True
 
     def pass_failure(self, gate: Gate, started_at: float, now: float) -> bool:
