@@ -19,7 +19,7 @@ from .access import Headers, headers_of, may_read
 from .gate import watch
 from .hub import Reader, Send, hub
 
-RECHECK = 10.0
+RECHECK = 6.0
 """Seconds after which a socket must show again that it may read: sessions end, keys are revoked."""
 MOST_STANDING = 1000
 SIGNED_OUT = 4401
@@ -35,17 +35,19 @@ _admitted = database_sync_to_async(may_read, thread_sensitive=False)
 
 
 class Standing:
-    """Whether those who were let in still may read. The sockets of one person, or of one key, are one question."""
+    """Whether those who were let in still may read. The sockets of one person, or of one key, are one question.
 
-    def __init__(self, ask_every: float = RECHECK / 2) -> None:
-        self._ask_every = ask_every
+    An answer stands for half of ``RECHECK``: so long and ``RECHECK`` is the most that a socket outlives what opened it.
+    """
+
+    def __init__(self) -> None:
         self._known: dict[tuple[str | None, ...], tuple[float, bool]] = {}
 
     async def still_admitted(self, headers: Headers) -> bool:
         """What nobody can find out while the database is away stays as it was."""
         who, now = tuple(map(headers.get, _CREDENTIALS)), time.monotonic()
         asked, found = self._known.get(who, (-math.inf, True))
-        if now - asked < self._ask_every:
+        if now - asked < RECHECK / 2:
             return found
         try:
             found = bool(await _admitted(headers))
