@@ -24,9 +24,8 @@ Message = tuple[NotificationRule, str, Mapping[str, Any]]
 """For which rule, of which event, and what it says."""
 
 
-def deliveries_queue(
-    messages: Sequence[tuple[NotificationRule, str, Mapping[str, Any]]], now: datetime
-) -> list[Delivery]:
+def deliveries_queue(messages: Sequence[Message], now: datetime) -> list[Delivery]:
+    """Puts them into the outbox, due at once. One query."""
     return Delivery.objects.bulk_create(
         Delivery(
             rule=rule,
