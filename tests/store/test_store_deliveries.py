@@ -231,45 +231,43 @@ def message(rule: int) -> Outgoing:
 
 
 @pytest.fixture
-def hanging() -> Iterator[tuple[Callable[[Outgoing], None], threading.Event]]:
-    """A way to send on which rule 1 hangs until the event is set."""
-    released = threading.Event()
+def hanging() -> Iterator[tuple[Callable[[Outgoing], None], threading.Event, list[Outgoing]]]:
+    """A way to send on which rule 1 hangs until the event is set, and what was sent."""
+    released, sent = threading.Event(), list[Outgoing]()
 
     def slow(message: Outgoing) -> None:
+        sent.append(message)
         if message.rule == 1:
             released.wait(60)
 
-    yield slow, released
+    yield slow, released, sent
     released.set()
 
 
 def test_one_that_hangs_holds_up_its_own_rule_and_nobody_waits_for_it(hanging):
-    slow, released = hanging
+    slow, released, sent = hanging
     couriers = Couriers(slow, patience=0.1, within=60.0)
     one, two, other = message(1), message(1), message(2)
     assert (other, None) in told_of(couriers, [one, two, other], until=other)
     assert told_of(couriers, [one, two, other], until=other) == [(other, None)], "its messages are under way, or wait"
     released.set()
-    assert told_of(couriers, [one, two], until=two) == [(one, None), (two, None)], "and are not sent again"
+    assert told_of(couriers, [one, two], until=two) == [(one, None), (two, None)]
+    assert (sent.count(one), sent.count(two)) == (1, 1)
 
 
 def test_one_that_hangs_for_ever_has_failed_and_its_rule_goes_on_when_it_ends(hanging):
-    slow, released = hanging
+    slow, released, sent = hanging
     couriers = Couriers(slow, patience=0.01, within=0.1)
     one, two = message(1), message(1)
     assert told_of(couriers, [one, two], until=one) == [(one, "no answer within 0.1 s")]
     assert list(couriers.deliver([one, two])) == [], "one thread at most waits for a target"
     released.set()
     assert told_of(couriers, [two], until=two) == [(two, None)]
+    assert sent == [one, two], "what nobody would hear of is not sent"
 
 
-def test_what_has_ended_between_two_rounds_is_told_and_not_sent_again():
-    released, sent = threading.Event(), list[Outgoing]()
-
-    def slow(message: Outgoing) -> None:
-        sent.append(message)
-        released.wait(60)
-
+def test_what_has_ended_between_two_rounds_is_told_and_not_sent_again(hanging):
+    slow, released, sent = hanging
     couriers, one = Couriers(slow, patience=0.0, within=60.0), message(1)
     assert list(couriers.deliver([one])) == []
     released.set()
