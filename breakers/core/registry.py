@@ -25,6 +25,8 @@ class CircuitBreakerRegistry:
         self._breakers: dict[str, CircuitBreaker] = {}
         self._first_configs: dict[str, CircuitBreakerConfig] = {}
         self._lent: set[str] = set()
+        self._first_epoch = 0
+        """Later than all of those that were forgotten: to the fleet one that is made anew is the same breaker."""
         self._transition_listeners: Listeners[CircuitBreaker, Transition] = Listeners()
         self._register_listeners: Listeners[CircuitBreaker] = Listeners()
 
@@ -52,6 +54,8 @@ class CircuitBreakerRegistry:
         if http is not None:
             made.set_http(http)
         with LOCK:
+            if self._first_epoch:
+                made.begin_in(self._first_epoch)
             breaker = self._breakers.setdefault(name, made)
             if breaker is made:
                 self._first_configs[name] = config
@@ -95,8 +99,9 @@ class CircuitBreakerRegistry:
             breaker = self._breakers.pop(name, None)
             self._first_configs.pop(name, None)
             self._lent.discard(name)
-        if breaker is not None:
-            breaker.disown()
+            if breaker is not None:
+                breaker.disown()
+                self._first_epoch = max(self._first_epoch, breaker._machine.epoch + 1)
 
     def lend(self, name: str) -> None:
         """Marks a breaker whose maker will forget it one day, until the program asks for it by :meth:`get_or_create`:

@@ -69,6 +69,12 @@ class Stepping:
             f"the breaker '{self.name}' belongs to its process; another one makes its own by name and config"
         )
 
+    def begin_in(self, epoch: int) -> None:
+        """Its first epoch, before anybody else knows of it."""
+        self._machine.epoch = epoch
+        self._machine.rebuild()
+        self._machine.reopen()
+
     def disown(self) -> None:
         """The registry speaks of it no more, and nobody's gate may say that it still does."""
         self._owner = None

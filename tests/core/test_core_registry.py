@@ -154,3 +154,31 @@ def test_a_copy_of_what_holds_a_breaker_holds_the_same_breaker(book) -> None:
 def test_a_breaker_does_not_travel_to_another_process(book) -> None:
     with pytest.raises(TypeError, match="'api' belongs to its process"):
         pickle.dumps(book.get_or_create("api"))
+
+
+def test_one_that_is_made_anew_under_a_forgotten_name_begins_in_a_later_epoch(book) -> None:
+    """The fleet takes no news from an epoch that it has seen the end of."""
+    first = book.get_or_create("host:1", CircuitBreakerConfig(failure_threshold=1))
+    for _ in range(3):
+        with pytest.raises(OSError), first:
+            raise OSError
+        first.reset()
+    told = []
+    book.on_transition(lambda breaker, transition: told.append(transition.epoch))
+    book.forget("host:1")
+    again = book.get_or_create("host:1", CircuitBreakerConfig(failure_threshold=1))
+    assert again.snapshot().epoch > first.snapshot().epoch
+    with pytest.raises(OSError), again:
+        raise OSError
+    assert again.state is CircuitBreakerState.OPEN
+    assert told == [again.snapshot().epoch]
+    assert book.get_or_create("host:2").snapshot().epoch >= first.snapshot().epoch
+
+
+def test_a_call_of_one_that_was_made_anew_counts(book) -> None:
+    book.forget(book.get_or_create("host:1").name)
+    again = book.get_or_create("host:1")
+    for turn in range(3):
+        assert again.call_sync(lambda: "well") == "well"
+        assert again.get_metrics()["successes_total"] == turn + 1
+    assert again.get_metrics()["late_total"] == 0
