@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -12,11 +13,16 @@ from tests.deploy.dockerfile import Build
 
 BASE = ("bin", "etc", "lib", "lib64", "sbin", "usr")
 """What the base image would bring, besides Python; of this machine, read-only."""
+_PYTHON = {path for path in (sys.base_prefix, os.path.realpath(sys.base_prefix)) if not path.startswith("/usr/")}
 
 
 def is_possible() -> bool:
-    """Whether mounts of one's own are allowed: in a container without rights, as CI may be one, they are not."""
-    return subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+    """Whether mounts of one's own are allowed: in a container without rights, as CI may be one, they are not.
+
+    Nor is there a place for a Python that lives where the image has its own.
+    """
+    taken = [python for python in _PYTHON if python.startswith(("/app/", "/opt/", "/var/"))]
+    return not taken and subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
 
 
 class Container:
@@ -26,7 +32,7 @@ class Container:
         self._root, self._user = folder / "container", user
         self._root.mkdir(mode=0o755)
         base = {f"/{name}": Path("/", name) for name in BASE if Path("/", name).exists()}
-        python = {} if sys.base_prefix.startswith("/usr") else {sys.base_prefix: Path(sys.base_prefix)}
+        python = {path: Path(path) for path in _PYTHON - {"/usr"}}
         image = {f"/{path.name}": path for path in build.root.iterdir()}
         self._read_only = {**base, **python, **image}
         self._written = {volume: build.root / volume.lstrip("/"), "/dev": Path("/dev"), "/proc": Path("/proc")}

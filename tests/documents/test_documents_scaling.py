@@ -54,7 +54,7 @@ FOLLOWS = {
     "cores to hear a hundred thousand": (said("busy links need # cores to be heard"), FLEET * LINK / 1000),
     "cores that each server needs": (said("remain on every server, # cores"), FLEET * EACH / 1000),
     "where more servers stop to help": (said("stop helping at about # busy instances"), HALF_A_CORE / EACH),
-    "a digest": (said(f"x 50 x {TAKEN_IN:g} x {REPORT:g} ms = # ms"), 50 * TAKEN_IN * REPORT),
+    "a digest": (said(f"x 50 x {TAKEN_IN:.2f} x {REPORT:.2f} ms = # ms"), 50 * TAKEN_IN * REPORT),
     "servers with digests": (said("over half a core each is # servers"), FLEET * LINK / 1000 / 0.5),
     "the same, every five seconds": (said("is the server's to say) it is #."), FLEET * LINK / 1000 / 0.5 / 5),
     "transitions a second": (said("A transition an instance and hour is # a second"), FLEET / 3600),
