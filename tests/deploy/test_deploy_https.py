@@ -55,14 +55,14 @@ def house(tmp_path: Path, trust: ssl.SSLContext) -> Iterator[str]:
 
 def _answers(url: str, trust: ssl.SSLContext) -> bool:
     try:
-        return httpx.get(f"{url}/health", verify=trust).status_code == 200
+        return httpx.get(f"{url}/health", verify=trust, timeout=60.0).status_code == 200
     except httpx.TransportError:
         return False
 
 
 @pytest.mark.timeout(120)  # a server starts
 def test_people_sign_in_act_and_watch_over_https_and_pages_of_others_do_nothing(house: str, trust: ssl.SSLContext):
-    with httpx.Client(base_url=house, verify=trust, headers={"Accept": "text/html"}) as browser:
+    with httpx.Client(base_url=house, verify=trust, timeout=60.0, headers={"Accept": "text/html"}) as browser:
         page = browser.get("/dashboard/login")
         assert page.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains; preload"
         token = page.text.partition('name="csrfmiddlewaretoken" value="')[2].partition('"')[0]
