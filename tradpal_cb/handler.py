@@ -26,6 +26,7 @@ from django.http import FileResponse, HttpResponseBase
 from django.urls import set_script_prefix
 
 from breakers.precedence import precedence
+from tradpal_cb.endings import close_connections_at_exit
 from tradpal_cb.streams import PatientSend, while_read
 from tradpal_cb.turns import Gate, Looks, Turns
 
@@ -164,5 +165,6 @@ def _hop(pool: ThreadPoolExecutor, function: Any, *arguments: Any) -> Any:
 def application() -> OneHopHandler:
     """Makes Django and this process's threads ready, then the handler."""
     django.setup(set_prefix=False)
+    close_connections_at_exit()
     sys.setswitchinterval(TURN)
     return OneHopHandler()

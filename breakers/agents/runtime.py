@@ -165,6 +165,8 @@ control_plane = ControlPlane()
 def start() -> None:
     """Idempotent."""
     bus.start()  # first, so that at the interpreter's exit it ends last and sends what the others wrote
+    atexit.unregister(_end_rounds)
+    atexit.register(_end_rounds)  # before the control plane, so that what agents reported is written first
     control_plane.start()
     if settings.REDIS_URL:
         peers.start(settings.REDIS_URL, writer.server)
@@ -172,12 +174,16 @@ def start() -> None:
     notifier.start()
 
 
-def stop() -> None:
-    """Flushes, for a few seconds at most. Idempotent."""
-    bus.stop_taking()
+def _end_rounds() -> None:
     notifier.stop()
     chores.stop()
     lease.give_back()
+
+
+def stop() -> None:
+    """Flushes, for a few seconds at most. Idempotent."""
+    bus.stop_taking()
+    _end_rounds()
     control_plane.stop()
     bus.stop()
     peers.stop()  # last: others take over what was observed until now

@@ -182,3 +182,14 @@ def test_any_server_of_the_application_keeps_the_garbage_collector_off_what_stay
     frozen, youngest, *_ = map(int, told.split())
     assert frozen > 100_000
     assert youngest == 10_000
+
+
+@pytest.mark.parametrize("tuned", [False, True], ids=["daphne", "serve"])
+def test_after_a_server_has_ended_the_file_alone_is_the_whole_database(tmp_path: Path, tuned: bool) -> None:
+    with ServerProcess(tmp_path, tuned=tuned) as server:
+        assert server.request("POST", "/circuit-breakers", {"name": "written"})[0] == 201
+        assert server.request("GET", "/circuit-breakers?search=written")[0] == 200  # other threads read
+        assert server.stop() == 0
+    assert not list(tmp_path.glob("*-wal"))
+    with closing(sqlite3.connect(f"file:{server.database}?immutable=1", uri=True)) as alone:
+        assert alone.execute("SELECT name FROM breakers_breakerconfig").fetchall() == [("written",)]
