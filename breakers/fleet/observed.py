@@ -214,6 +214,8 @@ class InstanceFacts:
     """Who speaks for it: this server (``HERE``), another one by its id, or nobody but the database."""
     away: bool = False
     """Linked to its home, which is another server."""
+    followed: bool = False
+    """A server has written of it since this one began: where no home speaks for it, the database does."""
     told: float = 0.0
     """When it made its newest report that is known, by its own clock."""
     confirmed: dict[str, datetime] = field(default_factory=dict)

@@ -288,10 +288,12 @@ class SharedLedger(Ledger):
         if facts is None:
             if now - record.first_seen_at <= FOLDED_AFTER:  # else it was folded and is back: its server says how
                 self.recall(record, now, heard=record.last_seen_at)
+                self.instances[record.id].followed = not record.direct
             return
         if (facts.home == HERE and facts.links) or facts.direct:
             return
         newer = record.last_seen_at > facts.last_seen
+        facts.followed = facts.followed or newer
         for name, kept in record.observed.items():
             told = Observation.from_json(kept)
             view, observation = self._observed(facts, name)
@@ -307,6 +309,9 @@ class SharedLedger(Ledger):
     def adrift(self, now: datetime) -> bool:
         """Whether instances that were linked a moment ago have no home: their server is gone, or cannot be heard."""
         return any(
-            facts.home is None and facts.gone_at is None and facts.told and now - facts.heard <= GONE_AFTER
+            facts.home is None
+            and facts.gone_at is None
+            and (facts.told or facts.followed)
+            and now - facts.heard <= GONE_AFTER
             for facts in self.instances.values()
         )

@@ -17,10 +17,11 @@ from breakers.access import buckets
 from breakers.core.states import CircuitBreakerState
 from breakers.core.wire import TransitionReport
 from breakers.fleet import iso
+from breakers.fleet.ledger import SILENT_AFTER
 from breakers.models import Instance, InstanceIdentity
 from breakers.services import instances_persist, transitions_record
 from breakers.sharing import exchange as exchanging
-from breakers.sharing.exchange import COUNTS, LATE, REFRESH, REFRESH_DEGRADED, SAME_TIME, WRITTEN, Exchange
+from breakers.sharing.exchange import COUNTS, LATE, PATIENCE, REFRESH, REFRESH_DEGRADED, SAME_TIME, WRITTEN, Exchange
 from breakers.sharing.loops import Loop
 from breakers.sharing.shelf import LIFETIME, Head, channel, connect
 from tests.fleet.servers import Server, Servers, instance_of, move
@@ -357,6 +358,26 @@ def test_what_others_write_is_read_seldom_and_oftener_where_redis_is_lost(
     house.clock.now += 0.1
     house.second.read()
     assert one.id in known(house)
+
+
+@pytest.mark.django_db
+def test_links_of_a_server_whose_format_is_another_are_followed_by_the_database_and_given_time(
+    house: House, ground: None
+) -> None:
+    house.beat()
+    house.clock.now += LIFETIME + 1.0
+    first = written()
+    house.second.read()
+    assert first.id in known(house)
+    second = written()
+    house.clock.now += REFRESH_DEGRADED
+    house.second.read()
+    assert second.id in known(house), "while any such are there the database is asked oftener"
+    now = datetime.now(UTC)
+    silence = SILENT_AFTER + timedelta(seconds=PATIENCE)
+    for moment, silent in ((now + silence - timedelta(seconds=5), False), (now + silence, True)):
+        other(house).fleet.tick(moment)
+        assert [row["silent"] for row in other(house).fleet.instances()] == [silent, silent]
 
 
 @pytest.mark.django_db

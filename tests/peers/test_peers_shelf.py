@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from breakers.fleet import PassedInstance
-from breakers.sharing.shelf import LIFETIME, Head, Shelf, channel
+from breakers.sharing.shelf import FORMAT, LIFETIME, Head, Shelf, channel
 from tests.fleet.servers import Servers
 from tests.redis_server import RedisServer
 
@@ -126,14 +126,18 @@ def test_whoever_writes_is_told_that_what_was_there_before_is_lost(shelf_of: Mak
     assert not mine.write([], [], HEAD)
 
 
-def test_two_control_planes_share_a_redis_and_know_nothing_of_each_other(
-    shelf_of: Make, settings: Any, redis: Redis
+@pytest.mark.parametrize("other", ["of another control plane", "of another format"])
+def test_servers_that_cannot_understand_each_other_share_a_redis_and_know_nothing_of_each_other(
+    other: str, shelf_of: Make, settings: Any, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with redis.pubsub(ignore_subscribe_messages=True) as heard:  # type: ignore[no-untyped-call]  # redis has types for some
         heard.subscribe(channel())
         heard.get_message(timeout=1)
         shelf_of("mine").write([], [], HEAD)
-        settings.SECRET_KEY = "of another control plane"
+        if other == "of another format":
+            monkeypatch.setattr("breakers.sharing.shelf.FORMAT", FORMAT + 1)
+        else:
+            settings.SECRET_KEY = other
         stranger = shelf_of("stranger")
         stranger.write([], [], HEAD)
         stranger.wake()
