@@ -10,6 +10,7 @@ from breakers.client.link import get_circuit_breaker
 from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.registry import registry
+from breakers.core.states import CircuitBreakerState
 
 
 class Seat:
@@ -33,8 +34,11 @@ _lock = threading.RLock()  # sessions of several event loops share seats; a list
 
 
 class Hosts:
-    """At most ``most`` breakers of its own making, the longest unused dropped first, and each ``idle_after`` seconds
-    after its last use. What the program makes or asks for itself is never dropped.
+    """At most ``most`` breakers of its own making, and each that is closed only until ``idle_after`` seconds after its
+    last use. What the program makes or asks for itself is never dropped.
+
+    Beyond ``most`` the longest unused is dropped first, of the closed ones if there are any: what is made anew is
+    closed, so one that is not closed is reset before, for whoever watches.
 
     ``strict``: a breaker that exists must have been made with ``config``.
     """
@@ -99,20 +103,28 @@ class Hosts:
 
     def _drop_idle(self, now: float) -> None:
         for name, seat in list(self._ours.items()):
-            if now - seat.used > self._idle_after or not seat.taken:
+            if (now - seat.used > self._idle_after and _is_closed(seat)) or not seat.taken:
                 self._drop(name)
 
     def _drop_for_one_more(self) -> None:
-        by_use = sorted(self._ours, key=lambda name: self._ours[name].used)
-        for name in by_use[: max(0, len(by_use) + 1 - self._most)]:
-            self._drop(name)
+        surplus = len(self._ours) + 1 - self._most
+        if surplus > 0:
+            first = sorted(self._ours, key=lambda name: (not _is_closed(self._ours[name]), self._ours[name].used))
+            for name in first[:surplus]:
+                self._drop(name)
 
     def _drop(self, name: str) -> None:
         seat = self._ours.pop(name)
         if _seats.get(name) is seat:
             del _seats[name]
         if seat.taken and registry.is_lent(name):
+            if not _is_closed(seat):
+                seat.breaker.reset()
             registry.forget(name)
+
+
+def _is_closed(seat: Seat) -> bool:
+    return seat.breaker.state is CircuitBreakerState.CLOSED
 
 
 @functools.lru_cache(maxsize=1024)

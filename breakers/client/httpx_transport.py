@@ -51,7 +51,9 @@ class CircuitBreakerTransport(httpx.BaseTransport):
     """Around ``transport`` (default: httpx's own), for plain functions; any number of threads may share it.
 
     ``name`` names one breaker of the registry, or is a function that names it by the request; without it each host and
-    port has its own: the registry keeps at most ``max_breakers``, each until ``idle_after`` seconds after its last use.
+    port has its own: the registry keeps at most ``max_breakers``, a closed one until ``idle_after`` seconds after its
+    last use.
+
     A plain function cannot be stopped from outside, so the breaker's ``timeout`` bounds what httpx waits for up to the
     headers: to connect, to write and to read have it together. Who sends its headers byte by byte can take longer, as
     httpx reads them all with the limit of the first; that counts as a timeout when they are here. Raises what httpx

@@ -53,8 +53,8 @@ def aiohttp_middleware(
     or of what ``name(request)`` names.
 
     Redirects and aiohttp's own second attempts are attempts too. Hosts come and go: of the breakers made here the
-    registry keeps at most ``max_breakers``, and forgets each ``idle_after`` seconds after its last use, but never one
-    that the program asks for itself. Raises :class:`~breakers.client.http.HttpCircuitBreakerOpenError`.
+    registry keeps at most ``max_breakers``, and forgets each that is closed ``idle_after`` seconds after its last use,
+    but never one that the program asks for itself. Raises :class:`~breakers.client.http.HttpCircuitBreakerOpenError`.
     """
     rules = http or HttpConfig()
     hosts = Hosts(config, rules, max_breakers, idle_after, strict=name is not None)

@@ -29,6 +29,7 @@ class CircuitBreakerRegistry:
         """Later than all of those that were forgotten: to the fleet one that is made anew is the same breaker."""
         self._transition_listeners: Listeners[CircuitBreaker, Transition] = Listeners()
         self._register_listeners: Listeners[CircuitBreaker] = Listeners()
+        self._forget_listeners: Listeners[CircuitBreaker] = Listeners()
 
     def get_or_create(
         self, name: str, config: CircuitBreakerConfig | None = None, *, http: HttpConfig | None = None
@@ -102,6 +103,8 @@ class CircuitBreakerRegistry:
             if breaker is not None:
                 breaker.disown()
                 self._first_epoch = max(self._first_epoch, breaker._machine.epoch + 1)
+        if breaker is not None:
+            self._forget_listeners.tell(name, breaker)
 
     def lend(self, name: str) -> None:
         """Marks a breaker whose maker will forget it one day, until the program asks for it by :meth:`get_or_create`:
@@ -129,6 +132,10 @@ class CircuitBreakerRegistry:
     def on_register(self, listener: RegisterListener) -> Callable[[], None]:
         """``listener(breaker)`` for each breaker made from now on. Returns what ends this."""
         return self._register_listeners.subscribe(listener)
+
+    def on_forget(self, listener: RegisterListener) -> Callable[[], None]:
+        """``listener(breaker)`` for each breaker forgotten from now on. Returns what ends this."""
+        return self._forget_listeners.subscribe(listener)
 
 
 registry = CircuitBreakerRegistry()

@@ -19,15 +19,18 @@ from dataclasses import replace
 from .breaker import CircuitBreaker
 from .enforcement import ResetLog, enforce_config, enforce_override
 from .errors import ConfigError
+from .forgotten import Forgotten
 from .outbox import Outbox
 from .registrations import REGISTER_AGAIN_AFTER, Registrations, registration_of
 from .registry import CircuitBreakerRegistry
+from .snapshot import BreakerSnapshot
 from .states import Transition
 from .status import Baseline, status_of
 from .wire import (
     MAX_BYTES,
     PROTOCOL,
     Ack,
+    BreakerStatus,
     Desired,
     DesiredBreaker,
     FromServer,
@@ -46,6 +49,13 @@ _AT_ONCE = 200
 """Breakers, or registrations, in one report."""
 _SURELY_FITS = 100
 """A report of this many items is below MAX_BYTES whatever they hold."""
+_LAST = -1
+"""The mark of a forgotten one, whose status never changes again."""
+
+
+def _mark(snapshot: BreakerSnapshot) -> tuple[int, int]:
+    """Changes with whatever a report says; one that is made anew under a forgotten name has a later epoch."""
+    return snapshot.epoch, snapshot.changes
 
 
 class Sync:
@@ -75,8 +85,12 @@ class Sync:
         self._listen()
 
     def _listen(self) -> None:
-        on_transition, on_register = self.registry.on_transition, self.registry.on_register
-        self._unsubscribe = (on_transition(self._transitioned), on_register(self._registered))
+        registry = self.registry
+        self._unsubscribe = (
+            registry.on_transition(self._transitioned),
+            registry.on_register(self._registered),
+            registry.on_forget(self._forgot),
+        )
 
     def _begin(self, *, from_now: bool) -> None:
         self.instance = str(uuid.uuid4())
@@ -84,7 +98,8 @@ class Sync:
         self._marks = threading.Lock()  # what the program's threads add; held for a line or two
         self.outbox = Outbox(self._capacity)
         self._started, self._started_at = self._clock(), self._wall()
-        self._baselines = {b.name: Baseline(b.snapshot()) for b in self.registry.all()} if from_now else {}
+        self._baselines = {b.name: Baseline.of(b.snapshot()) for b in self.registry.all()} if from_now else {}
+        self._forgotten = Forgotten()
         self.revision = 0
         self._rows: dict[str, DesiredBreaker] = {}  # what was last taken from the fleet, a breaker
         self._refused: dict[str, Refusal] = {}
@@ -117,8 +132,26 @@ class Sync:
 
     def _registered(self, breaker: CircuitBreaker) -> None:
         self._registrations.add(breaker.name)
+        self._go_on(breaker.name)
         self._sow(breaker.name)
         self.wake()
+
+    def _forgot(self, breaker: CircuitBreaker) -> None:
+        name = breaker.name
+        self._forgotten.add(status_of(breaker.snapshot(), self._baselines.pop(name, None)))
+        if name in self.registry:  # another thread has been quick to make it anew
+            self._go_on(name)
+
+    def _go_on(self, name: str) -> None:
+        """One that is made anew counts on from the forgotten one's counts, and what the fleet wants holds for it."""
+        last = self._forgotten.take(name)
+        if last is not None:
+            self._baselines[name] = Baseline.after(last)
+        if name in self._rows:
+            with self._exchange:
+                row = self._rows.pop(name, None)
+                if row is not None and not row.deleted:
+                    self._apply_row(row)
 
     def _sow(self, name: str) -> None:
         with self._marks:
@@ -134,11 +167,12 @@ class Sync:
 
     def _forget_connection(self) -> None:
         self._report_id = 0
-        self._said: dict[str, int] = {}  # breaker -> its `changes` when last reported on this connection
+        self._said: dict[str, tuple[int, int]] = {}  # breaker -> its mark when last reported on this connection
         self._backlog: list[str] = []
         self._revision_said = self.revision
         self._refusals_due = set(self._refused)
         self._resets.forget_connection()
+        self._forgotten.forget_connection()
         self._answered = False  # whether this conversation has brought any desired state
         self.outbox.rewind()
 
@@ -193,12 +227,12 @@ class Sync:
         """How everything stands now, whatever was said of it: for who reads and does not answer. Numbered 0, without
         what is said once."""
         with self._exchange:
-            snapshots = [breaker.snapshot() for breaker in self.registry.all()]
+            names = [last.name for last in self._forgotten.all()] + [breaker.name for breaker in self.registry.all()]
             return Report(
                 id=0,
                 now=self._wall(),
                 revision=self.revision,
-                breakers=tuple(status_of(snapshot, self._baselines.get(snapshot.name)) for snapshot in snapshots),
+                breakers=tuple(known[0] for name in dict.fromkeys(names) if (known := self._status(name)) is not None),
                 refusals=tuple(self._refused[name] for name in sorted(self._refused)),
                 dropped=self.outbox.dropped,
             )
@@ -218,20 +252,30 @@ class Sync:
         with self._marks:
             touched, self._touched = self._touched, set()
         names = (b.name for b in self.registry.all() if self._changed(b)) if whole else iter(touched)
-        self._backlog = list(dict.fromkeys([*self._backlog, *names]))
+        self._backlog = list(dict.fromkeys([*self._backlog, *names, *self._forgotten.due()]))
 
     def _changed(self, breaker: CircuitBreaker) -> bool:
-        return self._said.get(breaker.name) != breaker.snapshot().changes
+        return self._said.get(breaker.name) != _mark(breaker.snapshot())
+
+    def _status(self, name: str) -> tuple[BreakerStatus, tuple[int, int]] | None:
+        """With its mark. Of a forgotten one the last."""
+        baseline = self._baselines.get(name)  # before the breaker: never one that holds what the breaker counts too
+        breaker = self.registry.get(name)
+        if breaker is not None:
+            snapshot = breaker.snapshot()
+            return status_of(snapshot, baseline), _mark(snapshot)
+        last = self._forgotten.get(name)
+        return None if last is None else (last, (last.epoch, _LAST))
 
     def _draft(self, transitions: int, at_once: int) -> Report:
         said, refusals = self._backlog[:at_once], [self._refused[name] for name in sorted(self._refusals_due)]
-        snapshots = [b.snapshot() for name in said if (b := self.registry.get(name)) is not None]
-        self._saying = {snapshot.name: snapshot.changes for snapshot in snapshots}
+        statuses = [known for name in said if (known := self._status(name)) is not None]
+        self._saying = {status.name: mark for status, mark in statuses}
         return Report(
             id=self._report_id,
             now=self._wall(),
             revision=self.revision,
-            breakers=tuple(status_of(snapshot, self._baselines.get(snapshot.name)) for snapshot in snapshots),
+            breakers=tuple(status for status, _ in statuses),
             transitions=self.outbox.take(transitions),
             registrations=self._registrations_due(at_once),
             refusals=tuple(refusals[:at_once]),
@@ -243,7 +287,8 @@ class Sync:
         """``report`` goes out: what it says need not be said again on this connection."""
         self._said.update(self._saying)
         said = self._saying.keys()
-        self._backlog = [name for name in self._backlog if name not in said and self.registry.get(name) is not None]
+        self._backlog = [name for name in self._backlog if name not in said and name in self.registry]
+        self._forgotten.said((name for name, mark in self._saying.items() if mark[1] == _LAST), report.id)
         self._registrations.said(report.registrations)
         self._refusals_due -= {refusal.name for refusal in report.refusals}
         self._resets.said(report.resets, report.id)
@@ -271,14 +316,17 @@ class Sync:
     def _acknowledged(self, ack: Ack) -> None:
         self.outbox.acknowledge(ack.sequence)
         self._resets.acknowledge(ack.id)
+        self._forgotten.acknowledge(ack.id)
 
     def _apply(self, desired: Desired) -> None:
         if not self._answered and desired.since is None and desired.revision < self.revision:
             self._start_over(desired.revision)
         self._answered = True
         for row in desired.breakers:
-            if self.registry.get(row.name) is not None:
+            if row.name in self.registry:
                 self._apply_row(row)
+            elif row.name in self._rows and self._rows[row.name].revision < row.revision:
+                self._rows[row.name] = row  # of a forgotten one; holds for the one that is made anew
         if desired.since is None:
             self._return_absent(desired)
         for command in desired.resets:

@@ -249,7 +249,13 @@ async def test_any_host_can_have_a_breaker(server: Server, host: str) -> None:
 
 
 def hosts(most: int = 3) -> Hosts:
-    return Hosts(None, HttpConfig(), most=most, idle_after=60)
+    return Hosts(ONE, HttpConfig(), most=most, idle_after=60)
+
+
+def fail(breaker: breakers.CircuitBreaker) -> None:
+    """Which opens it."""
+    with pytest.raises(OSError), breaker:
+        raise OSError
 
 
 def test_the_number_of_breakers_is_bounded_and_the_longest_unused_goes_first() -> None:
@@ -280,6 +286,32 @@ def test_idle_breakers_are_dropped() -> None:
         known.named("b:1", 121)
         assert "a:1" not in breakers.registry
         assert known.named("a:1", 122) is not first
+
+
+def test_one_that_is_open_is_not_dropped_for_being_idle() -> None:
+    with breakers_testing.fresh_registry():
+        known = hosts()
+        first = known.named("a:1", 0)
+        fail(first)
+        known.named("b:1", 121)
+        assert breakers.registry.get("a:1") is first
+        assert known.named("a:1", 242) is first
+        first.reset()
+        known.named("b:1", 400)
+        assert "a:1" not in breakers.registry
+
+
+def test_where_one_must_go_those_that_are_open_go_last_and_are_closed_for_who_watches() -> None:
+    with breakers_testing.fresh_registry():
+        known, told = hosts(most=2), []
+        ended = breakers.registry.on_transition(lambda breaker, step: told.append((breaker.name, step.to_state.value)))
+        for moment, name in enumerate(("a:1", "b:1")):
+            fail(known.named(name, moment))
+        known.named("c:1", 2)  # both are open: the longest unused goes
+        known.named("d:1", 3)  # c is the only closed one
+        ended()
+        assert [name for name in ("a:1", "b:1", "c:1", "d:1") if name in breakers.registry] == ["b:1", "d:1"]
+        assert told == [("a:1", "open"), ("b:1", "open"), ("a:1", "closed")]
 
 
 def test_a_breaker_that_the_program_made_is_shared_and_never_dropped() -> None:

@@ -16,6 +16,7 @@ from breakers.core.sync import Sync
 from breakers.core.wire import (
     MAX_BYTES,
     Ack,
+    BreakerStatus,
     Desired,
     DesiredBreaker,
     DesiredOverride,
@@ -275,6 +276,93 @@ def test_a_closed_sync_listens_no_longer_until_it_is_reopened(process: Process) 
     process.flap(2)
     assert len(process.sync.outbox) == 2
     assert process.sync.hello().service == "renamed"
+
+
+# --- a breaker that is forgotten and made anew --------------------------------------------------------------------
+
+
+def counted(status: BreakerStatus) -> tuple[int, int, int]:
+    return status.counts.failures, status.counts.state_changes, sum(status.latency.values())
+
+
+def test_one_that_is_made_anew_goes_on_counting_where_the_forgotten_one_stopped(process: Process) -> None:
+    for turn in range(1, 4):
+        process.fail()  # which opens it
+        [status] = process.say().breakers
+        assert counted(status) == (turn, turn, turn)
+        assert process.breaker().get_metrics()["failures_total"] == 1
+        process.registry.forget("api")
+        process.breaker(failure_threshold=1)
+
+
+def test_what_a_forgotten_one_had_not_reported_yet_is_not_lost(process: Process) -> None:
+    process.say()
+    for _ in range(2):  # neither of them was ever reported
+        process.fail()
+        process.registry.forget("api")
+        process.breaker(failure_threshold=1)
+    [status] = process.say().breakers
+    assert counted(status) == (2, 2, 2)
+
+
+def test_one_that_is_not_made_anew_is_reported_once_more_until_that_is_acknowledged(process: Process) -> None:
+    process.say()
+    process.fail()
+    process.registry.forget("api")
+    report = process.say()
+    assert [counted(status) for status in report.breakers] == [(1, 1, 1)]
+    assert list(process.reports()) == []
+    process.sync.hello()  # nobody knows whether it has arrived
+    report = process.say()
+    assert [counted(status) for status in report.breakers] == [(1, 1, 1)]
+    process.sync.receive(Ack(report.id, report.transitions[-1].sequence))
+    process.sync.hello()
+    assert list(process.reports()) == []
+
+
+def test_an_instance_that_begins_now_leaves_out_what_its_parent_counted_also_of_one_that_is_made_anew(
+    process: Process,
+) -> None:
+    process.fail()
+    process.sync.begin_anew()
+    process.registry.forget("api")
+    process.breaker(failure_threshold=1)
+    process.fail()
+    process.sync.hello()
+    [status] = process.say().breakers
+    assert counted(status) == (1, 1, 1)
+
+
+def test_how_many_forgotten_ones_are_remembered_is_bounded(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("breakers.core.forgotten.REMEMBERED", 2)
+    for name in ("a", "b", "c"):
+        process.breaker(name, failure_threshold=1)
+        process.fail(name)
+        process.say()
+        process.registry.forget(name)
+    for name in ("a", "b", "c"):
+        process.breaker(name)
+    known = {status.name: status.counts.failures for status in process.say().breakers}
+    assert known == {"a": 0, "b": 1, "c": 1}
+
+
+def test_what_the_fleet_wants_holds_also_for_one_that_is_made_anew(process: Process) -> None:
+    forced = DesiredOverride(Override.FORCED_OPEN, "maintenance")
+    process.sync.receive(told(3, replace(row(3), override=forced)))
+    process.registry.forget("api")
+    again = process.breaker(failure_threshold=1)
+    assert again.config.success_threshold == 3
+    assert again.snapshot().override is Override.FORCED_OPEN
+
+
+def test_what_the_fleet_wanted_meanwhile_holds_for_one_that_is_made_anew(process: Process) -> None:
+    process.sync.receive(told(3, row(3)))
+    process.registry.forget("api")
+    process.sync.receive(told(4, row(4), since=3))
+    assert process.breaker().config.success_threshold == 4
+    process.registry.forget("api")
+    process.sync.receive(told(5, DesiredBreaker("api", 5, deleted=True), since=4))
+    assert process.breaker().config == CircuitBreakerConfig(name="api")
 
 
 # --- applying -----------------------------------------------------------------------------------------------------
