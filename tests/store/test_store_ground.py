@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -25,7 +27,7 @@ from breakers.core.config import BREAKER_FIELDS, HTTP_FIELDS, TABLE_DEFAULTS, Ht
 from breakers.core.errors import ConfigError
 from breakers.models import BreakerConfig, ConfigChange, Revision, StateChange
 from breakers.services import authenticate_key
-from tests.servers import ServerProcess
+from tests.servers import ROOT, ServerProcess
 
 Create = Callable[..., BreakerConfig]
 
@@ -223,6 +225,52 @@ def test_pruning_by_command_counts_what_it_deleted(identity, transition, setting
 def test_pruning_a_wrong_number_of_days_is_a_sentence(days: str):
     with pytest.raises(CommandError, match="days"):
         run("prune_history", "--days", days)
+
+
+LOCKED_AFTER_THE_FIRST_PART = """
+import sqlite3, uuid
+from datetime import timedelta
+from django.core.management import execute_from_command_line
+from django.db import connection
+from django.utils import timezone
+from breakers.models import StateChange
+from breakers.services import transitions
+
+def old(number):
+    at, one = timezone.now() - timedelta(days=30), uuid.UUID(int=1)
+    states = {"from_state": "closed", "to_state": "open", "epoch": 1, "failures": 5, "calls": 5}
+    return StateChange(breaker="x", service="s", instance=one, sequence=number, reason="failures", at=at, **states)
+
+StateChange.objects.bulk_create(map(old, range(1, 27)))
+transitions._PRUNED_AT_ONCE = 10
+other = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
+
+def lock(execute, sql, *rest):
+    done = execute(sql, *rest)
+    if sql.startswith("DELETE"):
+        other.execute("BEGIN IMMEDIATE")
+    return done
+
+connection.cursor().execute("PRAGMA busy_timeout = 1")
+with connection.execute_wrapper(lock):
+    execute_from_command_line(["manage.py", "prune_history", "--days", "7"])
+"""
+
+
+def test_pruning_a_database_that_stays_locked_ends_with_a_sentence_after_whole_parts(tmp_path: Path):
+    server = ServerProcess(tmp_path)
+    server.prepare()
+    done = subprocess.run(
+        [sys.executable, "-c", f"import django\ndjango.setup()\n{LOCKED_AFTER_THE_FIRST_PART}"],
+        cwd=ROOT, env=server.environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "CommandError: The database does not answer: database is locked. "
+        "What was deleted until then stays deleted; run it again for the rest.\n"
+    )
+    with closing(sqlite3.connect(server.database)) as database:
+        assert database.execute("SELECT count(*) FROM breakers_statechange").fetchone() == (16,)
 
 
 # --- checks -----------------------------------------------------------------------------------------------------

@@ -7,11 +7,13 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from breakers.services import history_prunable, history_prune
 
 LONGEST = 36500
+_REST = "What was deleted until then stays deleted; run it again for the rest."
 
 
 class Command(BaseCommand):
@@ -30,6 +32,9 @@ class Command(BaseCommand):
         if not 1 <= days <= LONGEST:
             raise CommandError(f"--days must be from 1 to {LONGEST}, not {days}.")
         before = timezone.now() - timedelta(days=days)
-        number = history_prunable(before=before) if dry_run else history_prune(before=before)
+        try:
+            number = history_prunable(before=before) if dry_run else history_prune(before=before)
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(f"The database does not answer: {error}. {'' if dry_run else _REST}".rstrip()) from None
         done = "would be deleted" if dry_run else "deleted"
         self.stdout.write(f"{number} transition{'' if number == 1 else 's'} {done}, older than {days} days.")
