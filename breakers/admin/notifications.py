@@ -40,6 +40,9 @@ class NotificationRuleForm(_Form):
     )
     address = _hidden(help_text="https://… of a webhook, or an apprise URL. It is not shown again.")
     signing_secret = _hidden(help_text="Of a webhook: signs each body (HMAC-SHA256). It is not shown again.")
+    unsign = forms.BooleanField(
+        required=False, label="Remove the signing secret", help_text="Bodies are sent without a signature from then on."
+    )
 
     class Meta:
         model = NotificationRule
@@ -53,19 +56,22 @@ class NotificationRuleForm(_Form):
             self.fields["address"].help_text = f"Now {self.instance.masked_address} {_KEPT}"
             secret = "Now one is set" if self.instance.signing_secret else "Now none is set"
             self.fields["signing_secret"].help_text = f"{secret}. {_KEPT}"
+        if not self.instance.signing_secret and "unsign" in self.fields:
+            self.fields["unsign"].widget = forms.HiddenInput()
         self.initial.pop("address", None)
         self.initial.pop("signing_secret", None)
 
     def clean_groups(self) -> list[str]:
         return [name for part in self.cleaned_data["groups"].split(",") if (name := part.strip())]
 
-    def clean_signing_secret(self) -> str:
-        return self.cleaned_data["signing_secret"] or self.instance.signing_secret
-
     def clean(self) -> dict[str, Any]:
         """An address that is kept must still fit the channel."""
         super().clean()
         given = self.cleaned_data
+        if given["unsign"] and given["signing_secret"]:
+            self.add_error("unsign", "A secret is either given or removed.")
+        elif not given["unsign"]:
+            given["signing_secret"] = given.get("signing_secret") or self.instance.signing_secret
         given["address"] = given.get("address") or self.instance.address
         problem = address_problem(given.get("channel", ""), given["address"]) if given["address"] else "is needed"
         if problem:

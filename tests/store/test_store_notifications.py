@@ -396,6 +396,26 @@ def test_the_admin_takes_a_rule_and_never_shows_its_address(admin_user: User, re
     assert not NotificationRule.objects.exists()
 
 
+def test_the_admin_removes_a_signing_secret_when_told_to_and_only_then(admin_user: User, rule: Save):
+    client = Client()
+    client.force_login(admin_user)
+    saved = rule(signing_secret="s1gn")
+    change = f"/admin/breakers/notificationrule/{saved.pk}/change/"
+    given = {"name": saved.name, "enabled": "on", "levels": ["error"], "groups": "", "after": "5", "quiet": "60",
+             "channel": "webhook", "address": "", "signing_secret": ""}  # fmt: skip
+    offered = '<input type="checkbox" name="unsign"'
+    assert offered in client.get(change).content.decode()
+    both = client.post(change, {**given, "signing_secret": "n3w", "unsign": "on"}).content.decode()
+    assert "A secret is either given or removed." in both
+    assert NotificationRule.objects.get().signing_secret == "s1gn"
+    assert client.post(change, {**given, "unsign": "on"}).status_code == 302
+    unsigned = NotificationRule.objects.get()
+    assert (unsigned.signing_secret, unsigned.address) == ("", saved.address)
+    assert offered not in client.get(change).content.decode(), "there is none"
+    assert client.post(change, {**given, "signing_secret": "n3w"}).status_code == 302
+    assert NotificationRule.objects.get().signing_secret == "n3w"
+
+
 def test_rules_are_for_administrators(editor: User):
     client = Client()
     client.force_login(editor)
