@@ -13,6 +13,7 @@ from redis import Redis, ResponseError
 
 from breakers import services
 from breakers.core.events import DEAD, MAX_BYTES, STREAM
+from breakers.events import counts
 from breakers.events.consumer import GROUP, Consumer
 from breakers.models import AppliedEvent, ConfigChange
 from tests.events.conftest import RECOVERED, dead, put
@@ -350,3 +351,30 @@ def test_the_stream_of_the_dead_is_bounded(redis: Redis, consumer: Consumer, mon
     assert pending(redis) == 0
     length: Any = redis.xlen(DEAD)
     assert 100 <= length < 300
+
+
+def test_it_says_how_many_messages_no_server_has_settled(redis: Redis, consumer: Consumer) -> None:
+    put(redis, RECOVERED)
+    redis.xreadgroup(GROUP, "slow", {STREAM: ">"})
+    for number in range(2):
+        put(redis, {**RECOVERED, "event_id": f"event {number}"})
+    consumer.step(redis)
+    assert (consumer.lag, counts.LAG._value.get()) == (3, 3), "before it has taken any"
+    consumer.step(redis)
+    two = member("two")
+    two.step(redis)
+    assert two.lag == 1
+
+
+def test_it_counts_what_became_of_each_message(redis: Redis, consumer: Consumer) -> None:
+    def counted() -> dict[str, float]:
+        return {name: counts.RECEIVED.labels(name)._value.get() for name in outcomes}
+
+    outcomes = {"applied": 1, "duplicate": 2, "ignored": 3, "stale": 1, "dead": 4}
+    before = counted()
+    put(redis, RECOVERED, id=f"{int((time.time() - 3700) * 1000)}-0")
+    for times, event in ((3, RECOVERED), (3, {**RECOVERED, "event_type": "order.filled"}), (4, "{")):
+        for _ in range(times):
+            put(redis, event)
+    run(redis, consumer)
+    assert {name: count - before[name] for name, count in counted().items()} == outcomes

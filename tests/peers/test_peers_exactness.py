@@ -15,6 +15,7 @@ from breakers.access import Buckets
 from breakers.core.states import CircuitBreakerState
 from breakers.core.wire import TransitionReport
 from breakers.fleet import MergedFleet
+from breakers.fleet.events import transition_event
 from breakers.models import InstanceIdentity, StateChange
 from breakers.services import transitions_record
 from breakers.sharing.history import UNDER_WAY, History
@@ -112,6 +113,53 @@ def test_a_number_that_never_comes_is_not_looked_for_for_ever(fleet: MergedFleet
     clock.now += UNDER_WAY + 1
     history.look()
     assert not history._missing
+
+
+def test_a_row_that_is_handed_over_twice_is_told_once(fleet: MergedFleet, told: list[dict[str, Any]]) -> None:
+    history = History(fleet)
+    history.look()
+    rows = record(2)
+    history.tell(rows)
+    history.tell(rows[-1:])
+    assert (len(told), counted(fleet)) == (2, 2)
+
+
+def test_of_very_many_rows_all_are_told_in_one_look_and_in_order(
+    fleet: MergedFleet, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("breakers.sharing.history.AT_ONCE", 2)
+    history = History(fleet)
+    history.look()
+    rows = [row for _ in range(5) for row in record()]
+    history.look()
+    assert told == [transition_event(row) for row in rows]
+
+
+def test_of_too_many_numbers_that_are_missing_the_latest_are_looked_for(
+    fleet: MergedFleet, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("breakers.sharing.history.MOST_MISSING", 3)
+    record()
+    history = History(fleet)
+    history.look()
+    history._missing.clear()  # numbers that other tests took
+    *late, _ = record(6)
+    StateChange.objects.filter(pk__in=[row.pk for row in late]).delete()  # their transactions are still under way
+    history.look()
+    history.look()
+    assert sorted(history._missing) == [row.pk for row in late[-3:]]
+
+
+def test_nothing_is_counted_before_the_fleet_is_known(fleet: MergedFleet, told: list[dict[str, Any]]) -> None:
+    fleet._recalled = False
+    history = History(fleet)
+    record(2)
+    history.look()
+    assert counted(fleet) == 0
+    record()
+    fleet._recalled = True
+    history.look()
+    assert (len(told), counted(fleet)) == (0, 3)
 
 
 class Interrupted(MergedFleet):
