@@ -231,6 +231,13 @@ def instances(ids: Iterable[UUID]) -> list[InstanceRecord]:
     return [row.record() for row in Instance.objects.filter(pk__in=list(ids))]
 
 
+def hosts(ids: Iterable[UUID]) -> dict[UUID, tuple[str, int]]:
+    """Host and pid of those of the instances that are not forgotten. One query at most."""
+    wanted = list(ids)
+    rows = Instance.objects.filter(pk__in=wanted).values_list("pk", "host", "pid") if wanted else ()
+    return {pk: (host, pid) for pk, host, pid in rows}
+
+
 def recorded_sequences(ids: Iterable[UUID]) -> dict[UUID, int]:
     """The highest sequence of each that has any. One query, by an index."""
     rows = StateChange.objects.order_by().filter(instance__in=list(ids)).values_list("instance")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db.models import Count, Q
 from django.db.models.functions import TruncMinute
@@ -41,6 +42,8 @@ class Entry:
     text: str
     service: str = ""
     instance: str = ""
+    host: str = ""
+    """``host:pid`` of the instance; only :func:`placed` knows it."""
     actor: str = ""
     count: int = 1
     told: bool = True
@@ -69,7 +72,7 @@ class Entry:
 
     @property
     def who(self) -> str:
-        return self.actor or f"{self.service} {self.instance[:8]}"
+        return self.actor or f"{self.service} {self.host or self.instance[:8]}"
 
     @property
     def url(self) -> str:
@@ -130,6 +133,13 @@ def named(key: str) -> Entry | None:
     if key[0] == "t":
         return next(map(of_transition, selectors.history().filter(pk=number)), None)
     return next(map(of_change, selectors.changes().filter(pk=number)), None)
+
+
+def placed(entries: Sequence[Entry]) -> list[Entry]:
+    """With the host and process that each instance has, or had. One query."""
+    found = selectors.hosts({UUID(entry.instance) for entry in entries if entry.instance})
+    names = {str(one): f"{host}:{pid}" for one, (host, pid) in found.items() if host}
+    return [replace(entry, host=names.get(entry.instance, "")) for entry in entries]
 
 
 def latest(count: int) -> list[Entry]:

@@ -122,7 +122,7 @@ def instance_cells(row: Mapping[str, Any], now: datetime) -> InstanceCells:
         since=row["since"] or "",
         age=words.duration(words.elapsed(row["since"], now)),
         last_seen=row["last_seen"] or "",
-        heard=words.duration(words.elapsed(row["last_seen"], now)),
+        heard=words.ago(words.elapsed(row["last_seen"], now)),
     )
 
 

@@ -121,10 +121,12 @@ def verdict(rows: Sequence[Row], silent: int, now: datetime) -> Verdict:
 
 
 def level(counts: Counter[Kind]) -> str:
-    """The worst colour of all."""
+    """The worst colour of all; an empty fleet is not a healthy one."""
     if counts[Kind.OPEN]:
         return "open"
-    return "half_open" if any(counts[kind] for kind in _ASIDE) else "closed"
+    if any(counts[kind] for kind in _ASIDE):
+        return "half_open"
+    return "closed" if counts[Kind.CLOSED] else "no_data"
 
 
 def _title(counts: Counter[Kind], total: int) -> str:

@@ -31,7 +31,7 @@ from .lanes import swimlane
 from .page import readable, show
 from .recent import context, recent
 from .verdict import needs_attention, verdict, worst_first
-from .words import duration, elapsed, limit, moment, plural
+from .words import ago, duration, elapsed, limit, moment, plural
 
 HISTORY = 20
 EVENTS = 100
@@ -121,7 +121,7 @@ def breaker(request: HttpRequest, name: str) -> HttpResponse:
         on=on,
         others=others,
         audit=told(request, lambda: changes.newest(HISTORY, name=name, what="actions")),
-        history=told(request, lambda: changes.newest(HISTORY, name=name, what="transitions")),
+        history=told(request, lambda: changes.placed(changes.newest(HISTORY, name=name, what="transitions"))),
         calls=shapes.columns(fleet.volumes(name)),
         bound="" if row["limit"] is None else shapes.bound(row["limit"]),
         questions=forcing.questions(row),
@@ -155,8 +155,8 @@ def events(request: HttpRequest) -> HttpResponse:
     after = changes.Cursor.parse(first.cursor if first else request.GET.get("before", ""))
     found = told(request, lambda: changes.newest(EVENTS, name=name or None, what=what, after=after))
     older = found[-1].cursor if found and len(found) == EVENTS else ""
-    found = [first, *found] if first and found is not None else found
-    context = {"entries": found, "name": name, "what": what, "older": older, "paged": bool(key or after)}
+    entries = None if found is None else told(request, lambda: changes.placed([first, *found] if first else found))
+    context = {"entries": entries, "name": name, "what": what, "older": older, "paged": bool(key or after)}
     context["lost"] = key and not first and found is not None
     return show(request, "dashboard/events.html", "events", "Events", **context)
 
@@ -167,7 +167,7 @@ def instances(request: HttpRequest) -> HttpResponse:
     """Who is linked, or was until 5 minutes ago."""
     now = timezone.now()
     found = [
-        {**row, "heard": duration(elapsed(row["last_seen"], now)), "up": duration(elapsed(row["started_at"], now))}
+        {**row, "heard": ago(elapsed(row["last_seen"], now)), "up": duration(elapsed(row["started_at"], now))}
         for row in fleet.instances()
     ]
     context = {"instances": found, "revision": fleet.revision}

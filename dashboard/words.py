@@ -34,6 +34,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // DAY} d {whole % DAY // HOUR} h"
 
 
+def ago(seconds: float | None) -> str:
+    """``48 s ago``."""
+    return NOTHING if seconds is None else f"{duration(seconds)} ago"
+
+
 def roughly(seconds: float) -> str:
     """For a sentence: ``48 s``, ``10 min``, ``1 h``, ``2 d``."""
     whole = floor(seconds)

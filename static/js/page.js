@@ -51,18 +51,18 @@ export function announce(text = news) {
 	news = "";
 }
 
-const keysOn = () => localStorage.getItem("keys") !== "off";
+const keysOn = () => localStorage.keys !== "off";
 
 on(byId("theme"), "click", () => {
 	const { dataset } = document.documentElement;
 	dataset.theme ||= matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 	dataset.theme = dataset.theme === "dark" ? "light" : "dark";
-	localStorage.setItem("theme", dataset.theme);
+	localStorage.theme = dataset.theme;
 });
 
 const box = byId("keys-on");
 box.checked = keysOn();
-on(box, "change", () => localStorage.setItem("keys", box.checked ? "on" : "off"));
+on(box, "change", () => (localStorage.keys = box.checked ? "on" : "off"));
 /** What single keys do, outside of fields and dialogs. */
 export const keys = { "?": () => byId("help-dialog").showModal() };
 on(document, "keydown", (event) => {
@@ -74,17 +74,18 @@ on(document, "keydown", (event) => {
 
 function showLink(feed) {
 	const { state, serverTime } = feed;
-	if (feed.without) document.body.dataset.without = feed.without;
+	const { dataset } = document.body;
+	if (feed.without) dataset.without = feed.without;
 	const lost = (Date.now() - feed.lostAt) / 1000;
 	const word = state[0].toUpperCase() + state.slice(1).replace("_", " ");
 	const fresh = state === "live" || state === "lagging";
-	if (document.body.dataset.link !== state && !fresh && state !== "connecting") announce(word);
-	document.body.dataset.link = state;
+	if (dataset.link !== state && !fresh && state !== "connecting") announce(word);
+	dataset.link = state;
 	say(byId("link-word"), word);
 	say(byId("link-age"), fresh ? `${tenths(feed.behind)} s behind` : serverTime ? `data from ${clock(serverTime)}` : "");
 	const title = (feed.sure ? "" : "? ") + told.title;
 	if (document.title !== title) document.title = title;
-	put(byId("favicon"), "href", byId("favicon").dataset[feed.sure ? told.level : "neutral"]);
+	put(byId("favicon"), "href", byId("favicon").dataset[feed.sure ? told.level : "no_data"]);
 	hide(byId("banner"), state === "reconnecting" && lost < BANNER_AFTER);
 	if (feed.sure) return;
 	const wait = Math.max(0, Math.ceil((feed.nextTry - Date.now()) / 1000));
@@ -103,7 +104,7 @@ export function start(hear = {}) {
 		feed.tick();
 		announce();
 		say(byId("clock"), `${clock(feed.time)} UTC`);
-		for (const node of all(".age")) say(node, age(node.dataset.age, feed.sure ? feed.time : null));
+		for (const node of all(".age")) say(node, age(node.dataset.age, feed.sure ? feed.time : null, node.dataset.ago));
 		hear.tick?.(feed);
 	}, 1000);
 	for (const line of all(".toast")) toast(line.textContent, line.dataset.level, line);

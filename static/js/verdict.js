@@ -76,7 +76,7 @@ export function verdict(rows, silent, now) {
 	const asides = ASIDES.filter((kind) => counts[kind]);
 	return {
 		open: counts.open,
-		level: counts.open ? "open" : asides.length ? "half_open" : "closed",
+		level: counts.open ? "open" : asides.length ? "half_open" : rows.length ? "closed" : "no_data",
 		title: title(counts, asides, rows.length),
 		worst: worst?.name ?? "",
 		detail: `${worst ? `, ${plight(worst, now)}.` : ""}${unheard(silent)}${lastChange(rows, now)}`.trim(),

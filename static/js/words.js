@@ -2,8 +2,9 @@
 
 export const elapsed = (since, now) => (since ? Math.max(0, (now - Date.parse(since)) / 1000) : null);
 
-/** How long ago; `now` null: since when. */
-export const age = (since, now) => (since && now === null ? `since ${hour(since)}` : duration(elapsed(since, now)));
+/** How long, or with `ago` how long ago; `now` null: since when, at what time. */
+export const age = (since, now, ago = "") =>
+	since && now === null ? `${ago ? "at" : "since"} ${hour(since)}` : duration(elapsed(since, now)) + ago;
 
 export function duration(seconds) {
 	if (seconds === null) return "–";

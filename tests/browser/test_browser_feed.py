@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -10,6 +11,9 @@ from typing import Any, Literal
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, WebSocketRoute, expect
+
+from tests.programs import ServiceProcess
+from tests.servers import ServerProcess
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
@@ -107,6 +111,19 @@ def test_a_snapshot_is_all_there_is(page: Page, feed: Feed) -> None:
     expect(page.locator('[data-name="a"] .c-age')).to_have_text("10 m 0 s")
     expect(page).to_have_title("(1 open) Overview · Breakers")
     expect(page.locator('.chip[data-chip="open"] b')).to_have_text("1")
+
+
+def test_where_nothing_is_yet_nothing_looks_healthy_and_the_way_to_begin_is_there(page: Page, server: Any) -> None:
+    feed = Feed(page)
+    page.goto(f"{server.url}/dashboard")
+    feed.say("snapshot")
+    expect(page.locator("#verdict-title")).to_have_text("No breakers yet")
+    expect(page.locator("#verdict")).to_have_attribute("data-state", "no_data")
+    expect(page.locator(".verdict-mark use")).to_have_attribute("href", "#i-no_data")
+    feed.wait(1, hearing=True)
+    expect(page.locator("#favicon")).to_have_attribute("href", "/static/img/favicon-neutral.svg")
+    feed.say("snapshot", row("a"))
+    expect(page.locator("#verdict")).to_have_attribute("data-state", "closed")
 
 
 def test_an_update_moves_rows_adds_them_and_takes_them_away(page: Page, feed: Feed) -> None:
@@ -281,6 +298,22 @@ def test_silence_is_said(page: Page, feed: Feed) -> None:
     expect(page.locator("#banner")).to_be_hidden()
 
 
+def test_when_an_instance_was_heard_is_an_hour_once_nobody_knows_how_long_ago_that_is(
+    page: Page, server: ServerProcess, service: Callable[[str], ServiceProcess]
+) -> None:
+    service("feed-heard")
+    feed = Feed(page)
+    page.goto(f"{server.url}/dashboard/instances")
+    page.route("**/dashboard/instances", lambda route: None)  # what is shown is all that there is
+    feed.say("snapshot")
+    heard = page.locator("tr", has=page.get_by_role("rowheader", name="feed-heard")).locator("[data-ago]")
+    expect(heard).to_have_text(re.compile(r"^\d+ s ago$"))
+    heard.evaluate("(cell, at) => (cell.dataset.age = at)", START.isoformat())
+    feed.wait(16)
+    expect(page.locator("body")).to_have_attribute("data-link", "stale")
+    expect(heard).to_have_text("at 12:00")
+
+
 def test_who_listens_hears_one_sentence_in_ten_seconds_and_the_newest(page: Page, feed: Feed) -> None:
     heard = page.locator("#announcer")
     feed.wait(10, hearing=True)
@@ -332,7 +365,10 @@ def test_a_computer_that_is_offline_says_so(page: Page, feed: Feed, complaints: 
         "This computer is offline. You see the fleet as of 12:00:00 UTC.", use_inner_text=True
     )
     expect(page).to_have_title("? (1 open) Overview · Breakers")
+    page.get_by_role("button", name="Reset a", exact=True).click()
+    expect(page.get_by_role("dialog")).to_contain_text("This computer is offline.", use_inner_text=True)
     feed.check("offline")
+    page.keyboard.press("Escape")
     feed.refusing = False
     page.context.set_offline(False)
     page.evaluate("dispatchEvent(new Event('online'))")

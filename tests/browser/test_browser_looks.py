@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -24,6 +25,8 @@ PAGES = [
     "/login",
     "/breakers/looks.open/forced_closed",
 ]
+
+NOTHING = {"type": "snapshot", "rows": [], "summary": {"silent": 0}}
 
 CUT = "boxes => boxes.filter((box) => box.scrollWidth > box.clientWidth + 1).map((box) => box.id || box.className)"
 
@@ -85,6 +88,27 @@ def test_axe_has_nothing_to_say_of_dialogs_and_of_what_is_not_there(
     expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
     check(page, "not found, narrow")
     complaints.remove("Failed to load resource: the server responded with a status of 404 (Not Found)")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_has_nothing_to_say_where_the_server_fails_or_knows_nothing_yet(
+    server: ServerProcess, open_page: Open, theme: str
+) -> None:
+    write = "print(*(render_to_string(f'{name}.html') for name in (500, 503)), sep='<!---->')"
+    failures = server.python(f"from django.template.loader import render_to_string\n{write}").split("<!---->")
+    page = open_page("/dashboard", color_scheme=theme, width=390, go=False)
+    for html, title in zip(failures, ("Something failed here", "The database does not answer"), strict=True):
+        page.route("**/failed", lambda route, html=html: route.fulfill(body=html, content_type="text/html"))
+        page.goto(f"{server.url}/failed")
+        expect(page.get_by_role("heading", name=title)).to_be_visible()
+        check(page, f"{title}, {theme}")
+    page.route_web_socket("**/ws/feed", lambda socket: socket.send(json.dumps(NOTHING)))
+    page.goto(f"{server.url}/dashboard")
+    expect(page.locator("#verdict-title")).to_have_text("No breakers yet")
+    for width in (390, 1440):
+        page.set_viewport_size({"width": width, "height": 844})
+        check(page, f"empty overview, {theme}, {width}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_where_colours_are_forced_words_and_shapes_are_left(scene: None, open_page: Open) -> None:

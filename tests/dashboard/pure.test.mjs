@@ -29,6 +29,8 @@ test("an age is a duration, and a moment once nobody knows how late it is", () =
   const since = "2026-03-01T11:50:00Z";
   assert.equal(age(since, Date.parse("2026-03-01T12:00:05Z")), "10 m 5 s");
   assert.equal(age(since, null), "since 11:50");
+  assert.equal(age(since, null, " ago"), "at 11:50");
+  assert.equal(age(since, Date.parse(since) + 90000, " ago"), "1 m 30 s ago");
   assert.equal(age("", null), "–");
   assert.equal(age(since, Date.parse("2026-03-01T11:49:00Z")), "0 s"); // clocks differ
 });
@@ -56,7 +58,8 @@ test("one sentence for all of it", () => {
   assert.deepEqual([level, title, worst], ["open", "1 of 3 breakers is open", "bank"]);
   assert.equal(detail, ", open on 3 of 4 instances for 10 min. 1 instance is silent. Last change 12 s ago.");
   assert.equal(verdict([row("a"), row("b")], 0, now).title, "All 2 breakers are closed");
-  assert.equal(verdict([], 0, now).title, "No breakers yet");
+  const none = verdict([], 0, now);
+  assert.deepEqual([none.level, none.title], ["no_data", "No breakers yet"]); // not healthy: there is nothing to be
 });
 
 test("a filter is a group and a word of name, group or service", () => {

@@ -17,7 +17,7 @@ from breakers import services
 from breakers.core.states import CircuitBreakerState, Override
 from breakers.core.wire import TransitionReport, WindowCounts
 from breakers.fleet import fleet
-from breakers.models import ApiKey, ConfigChange, InstanceIdentity, StateChange
+from breakers.models import ApiKey, ConfigChange, Instance, InstanceIdentity, StateChange
 from breakers.services import Actor
 from dashboard.recent import Recent
 
@@ -81,6 +81,11 @@ def test_the_overview_is_complete_without_javascript(fleet_of_two: Any, look: Ca
 def test_an_empty_fleet_is_told_how_to_begin(ground: None, look: Callable[[str], str]) -> None:
     page = look("")
     assert "No breakers yet" in page
+    verdict = page.split('id="verdict"')[1].split("</section>")[0]
+    assert 'data-state="no_data"' in verdict, "nothing is not healthy"
+    assert 'href="#i-no_data"' in verdict
+    assert re.search(r'id="favicon" data-level="no_data".*data-no_data="[^"]+neutral', page, re.DOTALL)
+    assert '<a href="/dashboard/connect">Connect</a>' in page
     assert "CIRCUIT_BREAKER_SERVICE_URL=http://testserver" in page
 
 
@@ -145,6 +150,21 @@ def test_events_turn_the_page_and_filter(fleet_of_two: Any, look: Callable[[str]
     assert "Nothing is recorded." in look("/events?breaker=nobody")
     assert "Nothing is recorded." in look("/events?before=2020-01-01T00:00:00%2B00:00+t9")
     assert "60 % failed" in look("/events?before=nonsense")
+
+
+def test_an_event_names_the_host_of_its_instance_for_as_long_as_that_is_known(
+    fleet_of_two: Any, look: Callable[[str], str]
+) -> None:
+    known, opened, forgotten = fleet_of_two.identity, StateChange.objects.get(), uuid4()
+    gone = InstanceIdentity(forgotten, "ledger", "host-9", 9, "0.1.0", opened.at)
+    states = (CircuitBreakerState.CLOSED, CircuitBreakerState.OPEN)
+    report = TransitionReport(1, "bank-api", *states, "failure_rate", "why", opened.at.timestamp() - 60)
+    services.transitions_record(batch=[(gone, report)])
+    Instance.objects.filter(pk=forgotten).delete()
+    for path in ("/events", f"/events?event=t{opened.pk}", "/breakers/bank-api"):
+        page = look(path)
+        assert f'title="{known.id}">payments {known.host}:{known.pid}<' in page, path
+        assert f'title="{forgotten}">ledger {str(forgotten)[:8]}<' in page, path
 
 
 def test_a_permalink_finds_its_event_however_old_that_is(

@@ -72,7 +72,7 @@ def test_trouble_is_said_with_its_worst_and_its_spread(make_row: Make) -> None:
 @pytest.mark.parametrize(
     ("kinds", "title", "level"),
     [
-        ([], "No breakers yet", "closed"),
+        ([], "No breakers yet", "no_data"),
         ([{"closed": 1}], "The one breaker is closed", "closed"),
         ([{"closed": 1}, {"closed": 1}], "All 2 breakers are closed", "closed"),
         ([{"opened": 1}], "1 of 1 breaker is open", "open"),

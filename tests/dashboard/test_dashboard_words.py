@@ -20,6 +20,10 @@ def test_a_duration_has_two_units_at_the_most(seconds: float | None, text: str) 
     assert words.duration(seconds) == text
 
 
+def test_how_long_ago_says_so() -> None:
+    assert (words.ago(None), words.ago(61)) == ("–", "1 m 1 s ago")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h"), (86399, "23 h"), (172800, "2 d")],
