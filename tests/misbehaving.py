@@ -68,6 +68,22 @@ async def hangs_mid_body(request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def trickles_body(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "100000"})
+    await response.prepare(request)
+    while True:
+        await response.write(b"x")
+        await asyncio.sleep(0.02)
+
+
+async def closes_after_the_answer(request: web.Request) -> web.StreamResponse:
+    """Says that it keeps the connection, and closes it."""
+    assert request.transport is not None
+    request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: keep-alive\r\n\r\nfine")
+    request.transport.close()
+    return web.Response()
+
+
 class Server:
     """Each request gets the next step of the script; the last one stays."""
 

@@ -13,6 +13,7 @@ from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientTim
 from yarl import URL
 
 from breakers.client.errors import ServiceError, ServiceUnreachableError, error_of
+from breakers.client.retries import retry_after
 from breakers.client.sessions import LoopSessions
 from breakers.core.errors import ConfigError
 
@@ -145,7 +146,8 @@ def _answer(response: ClientResponse, content: bytes, also: tuple[int, ...]) -> 
     if response.status in also and isinstance(answer, dict) and "error" not in answer:
         return answer
     elsewhere = f", at {location}" if (location := response.headers.get("Location")) else ""
-    raise error_of(response.status, f"{response.reason or ''}{elsewhere}", answer)
+    reason = f"{response.reason or ''}{elsewhere}"
+    raise error_of(response.status, reason, answer, retry_after(response.headers))
 
 
 def _decoded(content: bytes) -> tuple[bool, Json]:

@@ -185,6 +185,20 @@ def test_watch_tells_of_each_change_until_it_is_interrupted(
         assert watching.stderr.read() == ""
 
 
+def test_watch_ends_when_its_reader_goes_away_and_there_is_more_to_say(
+    quotes: breakers.CircuitBreaker, control_plane: ServerProcess
+) -> None:
+    """As in ``python -m breakers watch | head -1``."""
+    with run(control_plane, "watch", "--search", "cli_quotes", "--every", "0.1") as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        assert "  cli_quotes  OPEN" in watching.stdout.readline()
+        watching.stdout.close()
+        quotes.reset()
+        assert watching.wait(20) == 0
+        assert watching.stderr.read() == ""
+
+
 async def test_watch_waits_for_a_control_plane_that_went_away_and_says_so_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,12 +20,14 @@ from tests.misbehaving import (
     Server,
     Step,
     answers,
+    closes_after_the_answer,
     hangs,
     hangs_mid_body,
     redirects,
     resets,
     resets_mid_body,
     resets_mid_headers,
+    trickles_body,
 )
 from tests.servers import free_port
 
@@ -47,22 +49,6 @@ async def trickles_headers(request: web.Request) -> web.StreamResponse:
     while not request.transport.is_closing():
         request.transport.write(b"x")
         await asyncio.sleep(0.02)
-    return web.Response()
-
-
-async def trickles_body(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Length": "100000"})
-    await response.prepare(request)
-    while True:
-        await response.write(b"x")
-        await asyncio.sleep(0.02)
-
-
-async def closes_after_the_answer(request: web.Request) -> web.StreamResponse:
-    """Says that it keeps the connection, and closes it."""
-    assert request.transport is not None
-    request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: keep-alive\r\n\r\nfine")
-    request.transport.close()
     return web.Response()
 
 

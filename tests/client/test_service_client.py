@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -242,6 +243,74 @@ async def test_whatever_is_answered_becomes_an_error_of_the_tree(
         assert (str(twin), twin.status, twin.code, twin.fields) == (
             str(caught.value), status, caught.value.code, caught.value.fields,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), (None, None), ("soon", None)])
+async def test_who_asks_too_often_is_told_when_to_come_back(header: str | None, seconds: float | None) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        told = {"error": {"code": "throttled", "message": "Request was throttled."}}
+        return web.json_response(told, status=429, headers={} if header is None else {"Retry-After": header})
+
+    async with answering(answer) as url, CircuitBreakerServiceClient(url) as client:
+        with pytest.raises(ServiceError, match=r"Request was throttled\.") as caught:
+            await client.list_circuit_breakers()
+        error = caught.value
+        assert (type(error), error.status, error.code, error.retry_after) == (ServiceError, 429, "throttled", seconds)
+        assert pickle.loads(pickle.dumps(error)).retry_after == seconds
+
+
+async def ask_everything(client: CircuitBreakerServiceClient) -> None:
+    await client.health_check()
+    await client.list_circuit_breakers()
+    await client.create_circuit_breaker("a")
+    await client.get_circuit_breaker_info("a")
+    await client.delete_circuit_breaker("a")
+    await client.get_circuit_breaker_state("a")
+    await client.get_circuit_breaker_metrics("a")
+    await client.get_history("a")
+    await client.get_changes("a")
+    await client.reset_circuit_breaker("a")
+    await client.reset_all_circuit_breakers()
+    await client.replace_circuit_breaker_config("a", CircuitBreakerConfig())
+    await client.update_circuit_breaker_config("a", {"failure_threshold": 3})
+    await client.set_override("a", Override.FORCED_OPEN)
+    await client.clear_override("a")
+    await client.get_dashboard_data()
+    await client.get_alerts()
+
+
+NOT_OF_THE_CLIENT = {
+    ("get", "/metrics"): "Prometheus asks for it",
+    ("get", "/schema"): "describes the others",
+    ("get", "/circuit-breakers/{name}/config"): "get_circuit_breaker_info has it",
+    ("get", "/configs"): "files of a whole fleet: people carry them with curl or the admin",
+    ("post", "/configs"): "as the one before",
+    ("get", "/history.{form}"): "a file for a table of numbers",
+    ("get", "/changes.{form}"): "as the one before",
+    ("get", "/circuit-breakers/{name}/history.{form}"): "as the one before",
+    ("get", "/circuit-breakers/{name}/changes.{form}"): "as the one before",
+    ("get", "/circuit-breakers/{name}/versions"): "people look at it before they restore one",
+    ("post", "/circuit-breakers/{name}/restore"): "as the one before",
+    ("post", "/circuit-breakers/{name}/copy"): "people do that",
+}
+"""Operations without a method, and why."""
+
+
+async def test_each_operation_has_a_method_or_a_reason_why_it_has_none(control_plane: ServerProcess) -> None:
+    asked = set()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.add((request.method.lower(), request.path.replace("/circuit-breakers/a", "/circuit-breakers/{name}")))
+        return web.json_response({"results": [], "next": None})
+
+    async with answering(answer) as url, CircuitBreakerServiceClient(url, token="any") as client:
+        await ask_everything(client)
+    headers = {"Accept": "application/json", "Authorization": f"Bearer {control_plane.token}"}
+    async with aiohttp.ClientSession(headers=headers) as session, session.get(f"{control_plane.url}/schema") as schema:
+        paths = (await schema.json(content_type=None))["paths"]
+    described = {(method, path) for path, methods in paths.items() for method in methods if method != "parameters"}
+    assert asked <= described
+    assert described - asked == NOT_OF_THE_CLIENT.keys()
 
 
 async def test_an_unhealthy_control_plane_tells_of_its_health() -> None:
