@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from threading import Event
 
 import pytest
+from django.db import OperationalError, connection
 
 from breakers.agents import messages, writer
 from breakers.agents.codes import LAGGING, CloseCode
@@ -20,6 +21,7 @@ from breakers.core.states import CircuitBreakerState
 from breakers.core.sync import Sync
 from breakers.core.wire import (
     MAX_BYTES,
+    Ack,
     Desired,
     DesiredBreaker,
     Report,
@@ -178,6 +180,71 @@ async def test_the_queue_has_a_bound() -> None:
     queue = writer.Writer()
     assert all(queue.record(link, report) for _ in range(writer.MOST_QUEUED // 500))
     assert not queue.record(link, report)
+
+
+async def test_what_is_being_written_counts_to_the_bound_until_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "MOST_QUEUED", 4)
+    queue, link = writer.Writer(), link_of(Socket())
+    report = Report(1, 1e9, transitions=(transition(1), transition(2)))
+    assert queue.record(link, report)
+    assert queue._next() is not None
+    assert queue.record(link, report)
+    assert not queue.record(link, report), "two are being written, two wait"
+    queue._write(writer.Batch())
+    assert queue.record(link, report)
+
+
+def test_who_was_forgotten_and_is_here_twice_before_it_is_written_was_forgotten() -> None:
+    queue, who = writer.Writer(), identity()
+    queue.note(who, [], forgotten=True)
+    queue.note(who, [])
+    batch = queue._next()
+    assert batch is not None
+    assert batch.identities == {who.id: (who, True)}
+
+
+async def test_an_acknowledgement_takes_back_nothing_that_stands() -> None:
+    socket = Socket()
+    link = link_of(socket)
+    link.recorded = 9
+    await writer._send_acks([(link, Report(3, 1e9, transitions=(transition(5),)))])
+    assert [decode_from_server(text) for text in socket.said] == [Ack(id=3, sequence=9)]
+
+
+async def test_of_several_reports_of_a_link_the_newest_is_acknowledged() -> None:
+    socket = Socket()
+    link = link_of(socket)
+    writer._acknowledge([(link, Report(number, 1e9, transitions=(transition(number),))) for number in (1, 2, 3)])
+    async with asyncio.timeout(60):
+        while not socket.said:
+            await asyncio.sleep(0)  # the loop passes what it was told
+    assert [decode_from_server(text) for text in socket.said] == [Ack(id=3, sequence=3)]
+
+
+def database_is_away(*_: object) -> None:
+    raise OperationalError("database is locked")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_who_must_end_before_the_database_answers_acknowledges_nothing_and_forgets_nothing() -> None:
+    socket, queue, done = Socket(), writer.Writer(), list[str]()
+    link = link_of(socket)
+    fleet.connect(link.identity, datetime.now(UTC))
+    queue.record(link, Report(1, 1e9, transitions=(transition(1),)))
+    queue.persist([link.identity.id], lambda: done.append("persisted"))
+    queue.stop(0.0)
+    batch = queue._next()
+    assert batch is not None
+
+    def write() -> None:
+        with connection.execute_wrapper(database_is_away):
+            queue._write(batch)
+        connection.close()
+
+    await asyncio.to_thread(write)
+    await asyncio.sleep(0)  # an acknowledgement would have been sent by now
+    assert (socket.said, done) == ([], [])
+    assert link.identity.id in fleet.behind()
 
 
 @pytest.mark.django_db(transaction=True)
