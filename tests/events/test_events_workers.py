@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis, RedisError
 
-from breakers.events.workers import Worker
+from breakers.events.workers import FIRST_WAIT, LONGEST_WAIT, Worker
 from tests.redis_server import RedisServer
 from tests.servers import eventually, free_port
 
@@ -102,6 +102,31 @@ def test_asked_to_end_it_does_the_last_of_its_work_once(worker: Worker, work: Sc
     eventually(lambda: work.begun == 1)
     end(worker, work)
     assert (work.taken, work.ended, work.begun) == (1, 1, 1)
+
+
+class Noted(threading.Event):
+    """Lets nobody wait, and knows for how long he would have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        return self.is_set()
+
+
+def test_it_waits_twice_as_long_each_time_up_to_a_limit_and_begins_anew_once_all_was_well(
+    work: Scripted, redis_server: RedisServer
+) -> None:
+    worker, noted = Worker("a-worker", redis_server.url, work), Noted()
+    worker._stopping = noted
+    worker.start()
+    for outcome in (*[RedisError("away")] * 7, None, RedisError("away")):
+        work.steps.put(outcome)
+    eventually(lambda: work.begun == 9)
+    end(worker, work)
+    assert noted.waits == [0.2, 0.4, 0.8, 1.6, 3.2, LONGEST_WAIT, LONGEST_WAIT, FIRST_WAIT]
 
 
 def test_a_worker_that_waits_for_redis_ends_at_once(
