@@ -7,12 +7,14 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -183,6 +185,42 @@ def test_watch_tells_of_each_change_until_it_is_interrupted(
         watching.send_signal(signal.SIGINT)
         assert watching.wait(20) == 0
         assert watching.stderr.read() == ""
+
+
+async def test_watch_goes_on_when_a_control_plane_returns_that_was_gone(
+    quotes: breakers.CircuitBreaker, control_plane: ServerProcess
+) -> None:
+    async def pass_on(request: web.Request) -> web.Response:
+        headers = {"Authorization": request.headers["Authorization"]}
+        async with aiohttp.request("GET", f"{control_plane.url}{request.path_qs}", headers=headers) as response:
+            return web.json_response(await response.json(), status=response.status)
+
+    async def serve(port: int) -> web.AppRunner:
+        runner = web.AppRunner(app := web.Application(), access_log=None)
+        app.router.add_get("/circuit-breakers", pass_on)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port, reuse_port=True).start()
+        return runner
+
+    with socket.socket() as kept:  # nobody else has the port meanwhile, and nobody is there
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        here = await serve(port)
+        url = f"http://127.0.0.1:{port}"
+        with run(control_plane, "--url", url, "watch", "--search", "cli_quotes", "--every", "0.1") as watching:
+            assert watching.stdout is not None
+            assert watching.stderr is not None
+            assert "  cli_quotes  OPEN" in await asyncio.to_thread(watching.stdout.readline)
+            await here.cleanup()
+            assert f"{url} could not be asked" in await asyncio.to_thread(watching.stderr.readline)
+            quotes.reset()
+            here = await serve(port)
+            assert "  cli_quotes  CLOSED" in await asyncio.to_thread(watching.stdout.readline)
+            watching.send_signal(signal.SIGINT)
+            assert await asyncio.to_thread(watching.wait, 20) == 0
+            assert "Traceback" not in watching.stderr.read()
+        await here.cleanup()
 
 
 def test_watch_ends_when_its_reader_goes_away_and_there_is_more_to_say(
