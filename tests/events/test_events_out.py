@@ -17,6 +17,7 @@ from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.events import STREAM
 from breakers.core.states import CircuitBreakerState, Override
 from breakers.core.wire import Registration, TransitionReport
+from breakers.events import counts
 from breakers.events.relay import Relay, send, settle
 from breakers.events.upkeep import Upkeep
 from breakers.models import ConfigChange, InstanceIdentity, OutgoingEvent, StateChange
@@ -234,6 +235,40 @@ def test_the_stream_is_bounded(events_on: None, redis: Redis, relay: Relay, sett
     assert told[-1] == 1000
 
 
+class Written(Relay):
+    """Somebody writes just after it has looked."""
+
+    def pass_on(self, redis: Redis) -> bool:
+        passed = super().pass_on(redis)
+        outbox.woken.set()
+        return passed
+
+
+def test_who_sends_rests_until_it_is_woken_and_misses_nobody_who_writes_meanwhile(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("breakers.events.relay.LOOK", 0.001)
+    first = Relay()
+    outbox.woken.set()
+    first.step(redis)
+    assert not outbox.woken.is_set(), "it has looked since"
+    first.give_back()
+    Written().step(redis)
+    assert outbox.woken.is_set(), "it looks again at once"
+
+
+def test_it_counts_what_it_sends_by_type(events_on: None, redis: Redis, relay: Relay, create: Create) -> None:
+    def sent() -> list[float]:
+        kinds = ("config_changed", "state_changed")
+        return [counts.SENT.labels(f"circuit_breaker.{kind}")._value.get() for kind in kinds]
+
+    edits, changes = sent()
+    create("data_service")
+    record(2)
+    pass_all(relay, redis)
+    assert sent() == [edits + 1, changes + 2]
+
+
 def test_only_one_server_relays_at_a_time_and_the_next_takes_over_when_it_ends(events_on: None, redis: Redis) -> None:
     first, second = Relay(), Relay()
     record(1)
@@ -267,8 +302,6 @@ def test_of_too_many_that_wait_the_oldest_are_given_up(events_on: None, monkeypa
 
 
 def test_what_is_given_up_is_counted_and_said(events_on: None, caplog: pytest.LogCaptureFixture) -> None:
-    from breakers.events import counts
-
     record(2)
     OutgoingEvent.objects.update(created_at=timezone.now() - timedelta(hours=25))
     before = counts.GIVEN_UP._value.get()
