@@ -19,8 +19,8 @@ from breakers.core.states import CircuitBreakerState, Override
 from breakers.core.wire import Registration, TransitionReport
 from breakers.events import counts
 from breakers.events.relay import Relay, send, settle
-from breakers.events.upkeep import Upkeep
-from breakers.models import ConfigChange, InstanceIdentity, OutgoingEvent, StateChange
+from breakers.events.upkeep import EVERY, REMEMBERED, Upkeep
+from breakers.models import AppliedEvent, ConfigChange, InstanceIdentity, OutgoingEvent, StateChange
 from breakers.services import outbox
 from tests.events.conftest import ALICE, stream
 
@@ -309,6 +309,20 @@ def test_what_is_given_up_is_counted_and_said(events_on: None, caplog: pytest.Lo
     upkeep.do_if_due(100.0)
     assert counts.GIVEN_UP._value.get() - before == 2
     assert "2 events never reached the stream: it was away for too long" in caplog.text
+
+
+def test_who_sends_tidies_up_twice_a_minute_and_tells_what_waits(events_on: None, relay: Relay) -> None:
+    services.recovery_apply(event_id="old", service="nobody", source="s")
+    AppliedEvent.objects.update(applied_at=timezone.now() - REMEMBERED)
+    record(3)
+    OutgoingEvent.objects.update(created_at=timezone.now() - timedelta(hours=2))
+    relay._upkeep.do_if_due(100.0)
+    assert (counts.WAITING._value.get(), AppliedEvent.objects.count()) == (3, 0)
+    assert 7200 <= counts.WAITING_SECONDS._value.get() < 7300
+    OutgoingEvent.objects.all().delete()
+    for now, waiting in ((100.0 + EVERY - 1, 3), (100.0 + EVERY, 0)):
+        relay._upkeep.do_if_due(now)
+        assert counts.WAITING._value.get() == waiting
 
 
 def test_what_was_applied_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
