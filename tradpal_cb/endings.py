@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import atexit
 import threading
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
@@ -38,4 +40,5 @@ def _close_all() -> None:
     for connection, thread in opened:
         if thread is threading.current_thread() or not thread.is_alive():
             connection.inc_thread_sharing()
-            connection.close()
+            with suppress(DatabaseError):  # the others are closed all the same
+                connection.close()
