@@ -42,7 +42,7 @@ def health(request: HttpRequest) -> JsonResponse:
 application = handler.application()
 
 from django.conf import settings  # noqa: E402  # made ready above, as what is imported below
-from django.urls import path  # noqa: E402
+from django.urls import path  # noqa: E402  # the same
 
 settings.ROOT_URLCONF = __name__
 urlpatterns = [path("stream/<str:kind>/<str:name>", stream), path("long", long), path("health", health)]

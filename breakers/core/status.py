@@ -34,9 +34,12 @@ class Baseline:
         return cls(counts, {int(index): -count for index, count in last.latency.items()})
 
 
+_NOTHING = Baseline({}, {})
+
+
 def status_of(snapshot: BreakerSnapshot, baseline: Baseline | None) -> BreakerStatus:
     """``snapshot`` as it travels, without what ``baseline`` holds. Microseconds."""
-    before = baseline or Baseline({}, {})
+    before = baseline or _NOTHING
     counts = {name: getattr(snapshot.counts, name) - before.counts[name] for name in _COUNTERS}
     window = snapshot.window
     return BreakerStatus(
