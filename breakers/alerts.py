@@ -32,8 +32,13 @@ def alerts() -> list[Alert]:
     """Errors first, then by name. O(breakers + instances)."""
     now = fleet.now()
     found = [alert for row in fleet.rows() for alert in _alerts(row, fleet.troubles(row["name"]), now)]
-    found += map(_of_drops, fleet.drops())
+    found += gaps()
     return sorted(found, key=lambda alert: (alert["level"] != "error", alert["name"]))
+
+
+def gaps() -> list[Alert]:
+    """Those of kind ``reports_dropped``, by service. O(instances)."""
+    return list(map(_of_drops, fleet.drops()))
 
 
 def _alerts(row: Row, troubles: Troubles | None, now: datetime) -> Iterator[Alert]:
@@ -88,12 +93,14 @@ def _of_override(row: Row, now: datetime) -> Iterator[Alert]:
 
 
 def _of_drops(drops: Drops) -> Alert:
-    whose = "1 instance" if drops.instances == 1 else f"{drops.instances} instances"
+    what = "1 transition" if drops.count == 1 else f"{drops.count:,} transitions"
+    whose = "1 instance" if drops.instances == 1 else f"{drops.instances:,} instances"
+    were = "was" if drops.count == 1 else "were"
     return Alert(
         level="warning",
         name=drops.service,
         kind="reports_dropped",
-        message=f"{drops.count} transitions of {whose} were never reported: the history has gaps",
+        message=f"{what} of {whose} {were} never reported: the history has gaps",
         since=iso(drops.since),
         cause="The queue of an instance was full before the control plane had taken them",
         link="/dashboard/instances",

@@ -164,13 +164,13 @@ def events(request: HttpRequest) -> HttpResponse:
 @require_safe
 @readable
 def instances(request: HttpRequest) -> HttpResponse:
-    """Who is linked, or was until 5 minutes ago."""
+    """Who is linked, or was until 5 minutes ago, and the services whose history has gaps, also of who has left."""
     now = timezone.now()
     found = [
         {**row, "heard": ago(elapsed(row["last_seen"], now)), "up": duration(elapsed(row["started_at"], now))}
         for row in fleet.instances()
     ]
-    context = {"instances": found, "revision": fleet.revision}
+    context = {"instances": found, "revision": fleet.revision, "gaps": firing.gaps()}
     return show(request, "dashboard/instances.html", "instances", "Instances", **context)
 
 

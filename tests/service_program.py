@@ -14,15 +14,17 @@ import sys
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import breakers
 from breakers import CircuitBreakerConfig, CircuitBreakerOpenError, CircuitBreakerState
+from breakers.core import config as config_module
 
 transitions: Counter[str] = Counter()
 links: list[Any] = []
 storms: list[threading.Thread] = []
+ahead: list[float] = []
 
 
 class Broken(Exception):
@@ -142,6 +144,18 @@ def block(seconds: float) -> None:
     asyncio.run(hold_up())
 
 
+def go_ahead(seconds: float) -> None:
+    """The clock of the breakers that are made from the first call on goes ahead."""
+    ahead.append(seconds)
+    breakers.registry.clock = lambda: time.monotonic() + sum(ahead)
+
+
+def be_older(field: str, maximum: float) -> None:
+    """This library is of a release in which a field of the config had a lower bound than it has now."""
+    narrower = replace(config_module.BREAKER_FIELDS[field], maximum=maximum)
+    config_module.BREAKER_FIELDS = {**config_module.BREAKER_FIELDS, field: narrower}
+
+
 def lose_the_name_server() -> None:
     """From now on it does not answer for a minute."""
     socket.getaddrinfo = lambda *_, **__: time.sleep(60)  # type: ignore[assignment]  # nobody gets to see the answer
@@ -149,7 +163,7 @@ def lose_the_name_server() -> None:
 
 COMMANDS = {f.__name__: f for f in (call, breaker, connect, connect_database, close, status, state, config, metrics,
                                     counted, storm, storming, fork, multiprocess, block,
-                                    lose_the_name_server)}  # fmt: skip
+                                    go_ahead, be_older, lose_the_name_server)}  # fmt: skip
 
 
 def main() -> None:

@@ -63,6 +63,7 @@ class Fleet:
         self._transitions: dict[tuple[str, str, str, str], int] = {}
         self._sequences: Mapping[UUID, int] = {}
         self._recalled = False
+        self._missed: set[UUID] = set()
         self._advanced = datetime.min.replace(tzinfo=UTC)
 
     def clear(self) -> None:
@@ -114,6 +115,7 @@ class Fleet:
         with self._lock:
             states = past.recall(self._ledger, self._clock())
             self._transitions, self._sequences = dict(past.transitions), past.sequences
+            self._missed = {record.id for record in past.instances if record.gone_at is None}
             self._recalled = True
         since = since_when(states)
         with self._lock:
@@ -123,6 +125,14 @@ class Fleet:
     def recalled(self) -> bool:
         """Whether the past is known: what earlier processes wrote down."""
         return self._recalled
+
+    @property
+    def complete(self) -> bool:
+        """Whether everybody who was there when earlier processes ended has been heard of since. Until then it may be
+        that what does not fire only was not told yet, and that who is silent is on the way."""
+        with self._lock:
+            self._missed = {identity for identity in self._missed if not self._ledger.was_heard(identity)}
+            return self._recalled and not self._missed
 
     @property
     def recalled_sequences(self) -> Mapping[UUID, int]:

@@ -149,6 +149,11 @@ class Ledger:
             self._leave(facts, record.gone_at)
             facts.unpersisted = False  # it stands there
 
+    def was_heard(self, instance_id: UUID) -> bool:
+        """Whether there was a sign of it since this process began; also where it is forgotten."""
+        facts = self.instances.get(instance_id)
+        return facts is None or facts.link > 0 or facts.followed
+
     def disconnect(self, instance_id: UUID) -> None:
         """A link was lost; whether the instance is, only time tells."""
         facts = self.instances.get(instance_id)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -22,23 +24,32 @@ logger = logging.getLogger(__name__)
 
 EVERY: Final = 2.0
 """Seconds between two looks."""
-AFTER: Final = 20.0
-"""Seconds from the start: until instances have come back, or are silent, their absence says nothing."""
+BLIND: Final = 35.0
+"""Seconds from the start: who has not come back by then is silent. Links that were away for long take up to 30 s."""
+PRUNE_AFTER: Final = 60.0
 LEASE: Final = 30.0
 KEPT: Final = timedelta(days=30)
 _AT_ONCE: Final = 100
 
 
 class Notifier:
-    """Call :meth:`look` for one round by hand; :meth:`start` does it for as long as the server runs."""
+    """Call :meth:`look` for one round by hand; :meth:`start` does it for as long as the server runs.
 
-    def __init__(self) -> None:
+    ``clock`` is monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = clock()
         self._couriers = Couriers()
         self._lease = HeldLease("notifications", LEASE)
-        self._rounds = Rounds("notifications", Chore(self.look, EVERY, AFTER), Chore(self._prune, 86_400.0, AFTER))
+        self._rounds = Rounds(
+            "notifications", Chore(self.look, EVERY, EVERY), Chore(self._prune, 86_400.0, PRUNE_AFTER)
+        )
 
     def start(self) -> None:
         """Idempotent."""
+        self._began = self._clock()
         self._rounds.start()
 
     def stop(self) -> None:
@@ -51,8 +62,14 @@ class Notifier:
         now = timezone.now()
         if self._lease.is_mine(now):
             fleet.synchronise()
-            services.notices_advance(alerts=[_firing(alert) for alert in alerts()], now=now)
+            if self._sees():
+                services.notices_advance(alerts=[_firing(alert) for alert in alerts()], now=now)
             self._send_due(now)
+
+    def _sees(self) -> bool:
+        """Not yet while instances that were linked to an earlier process may be on their way back: their absence says
+        nothing of them, and what they left behind may be over."""
+        return fleet.complete or self._clock() - self._began >= BLIND
 
     def _send_due(self, now: datetime) -> None:
         """Each is recorded as soon as it has ended: who is killed meanwhile sends little twice."""

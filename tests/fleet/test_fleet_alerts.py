@@ -201,6 +201,11 @@ def test_dropped_reports_are_a_warning_for_ten_minutes_by_service(scene, firing)
     assert firing() == []
 
 
+def test_one_dropped_report_is_one(scene, firing):
+    scene.link().tell().send(dropped=1)
+    assert breakers.alerts.alerts()[0]["message"].startswith("1 transition of 1 instance was never reported")
+
+
 def test_forced_open_says_since_when_and_gives_its_reason_as_the_cause(scene, firing):
     scene.link().tell().move("open", cause="5 consecutive failures").move("closed")
     scene.want("bank-api", override_since=scene.now)

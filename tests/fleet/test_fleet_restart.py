@@ -145,6 +145,27 @@ def test_an_instance_that_does_not_come_back_is_silent_and_then_gone(live):
     assert live.row()["instances"]["total"] == 0
 
 
+def test_a_fleet_is_complete_once_everybody_who_was_there_was_heard_or_is_forgotten(live):
+    assert live.fleet.complete, "nobody was there"
+    one, other, left = live.link().tell(), live.link().tell(), live.link().tell()
+    left.goodbye()
+    persist(live)
+    assert not Fleet(lambda: live.now).complete, "it does not know yet who was there"
+    restart(live, after=400)
+    assert not live.fleet.complete
+    live.link().tell()
+    one.connect()
+    live.wait(10)
+    assert not live.fleet.complete, "gone for long, and perhaps on its way all the same"
+    other.connect().disconnect()
+    assert live.fleet.complete
+    restart(live)
+    live.wait(1)
+    persist(live)
+    live.fleet.forget([one.id, other.id], live.now + timedelta(seconds=1))
+    assert live.fleet.complete
+
+
 def test_after_days_of_downtime_nobody_is_taken_for_alive(live):
     one = live.link().tell()
     persist(live)

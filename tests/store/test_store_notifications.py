@@ -18,13 +18,23 @@ from django.test import Client
 from django.utils import timezone
 
 from breakers import services
+from breakers.client.backoff import CEILING_WHEN_LONG_AWAY
 from breakers.core.errors import ConfigError
 from breakers.core.states import CircuitBreakerState
 from breakers.core.wire import BreakerStatus, Report
 from breakers.fleet import fleet
-from breakers.models import BreakerConfig, Delivery, FiringAlert, InstanceIdentity, Lease, Notice, NotificationRule
+from breakers.models import (
+    BreakerConfig,
+    Delivery,
+    FiringAlert,
+    InstanceIdentity,
+    InstanceRecord,
+    Lease,
+    Notice,
+    NotificationRule,
+)
 from breakers.notifications.messages import Outgoing
-from breakers.notifications.notifier import Notifier
+from breakers.notifications.notifier import BLIND, Notifier
 from breakers.notifications.sending import address_problem, send
 from breakers.services import Actor
 from tests.receiver import Receiver
@@ -299,6 +309,82 @@ def test_a_target_that_comes_back_gets_what_it_missed(firing, rule: Save, receiv
     notifier.look()
     delivery = Delivery.objects.get()
     assert (delivery.status, delivery.attempts, delivery.problem) == ("delivered", 2, "")
+
+
+# --- a server that has just started -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def restarted(create: Callable[..., BreakerConfig]) -> InstanceIdentity:
+    """An instance that was linked to an earlier process, its breaker open; nobody has heard of it since."""
+    create("bank-api", group="core")
+    now = timezone.now()
+    identity, ago = InstanceIdentity(uuid4(), "s", "h", 1, "0", now), now - timedelta(minutes=4)
+    observed = {"bank-api": {"state": "open", "epoch": 1, "since": ago.isoformat()}}
+    record = InstanceRecord(identity.id, "s", "h", 1, "0", ago, ago, ago, None, observed)
+    services.instances_persist(rows=[record])
+    return identity
+
+
+def returns(identity: InstanceIdentity, state: CircuitBreakerState) -> None:
+    now = timezone.now()
+    fleet.connect(identity, now)
+    status = BreakerStatus("bank-api", state, epoch=2)
+    fleet.report(identity.id, Report(1, now.timestamp(), fleet.revision, (status,)), now)
+
+
+def test_a_server_that_has_just_started_waits_for_those_who_were_there(
+    restarted: InstanceIdentity, rule: Save, receiver: Receiver
+):
+    rule(address=receiver.url, after=0.0, quiet=0.0, levels=["error", "warning"])
+    notifier = Notifier(lambda: 7.0)
+    notifier.look()
+    assert fleet.row("bank-api")["state"] == "open"
+    assert receiver.got == [], "it may have closed while nobody listened"
+    returns(restarted, CircuitBreakerState.CLOSED)
+    notifier.look()
+    assert receiver.got == []
+    assert not Notice.objects.exists()
+
+
+def test_what_was_told_before_the_restart_is_over_when_it_is_seen_to_be(
+    restarted: InstanceIdentity, rule: Save, receiver: Receiver
+):
+    rule(address=receiver.url, after=0.0, quiet=0.0)
+    returns(restarted, CircuitBreakerState.OPEN)
+    before = Notifier()
+    before.look()
+    before.stop()
+    fleet.clear()
+    notifier = Notifier(lambda: 7.0)
+    notifier.look()
+    returns(restarted, CircuitBreakerState.CLOSED)
+    notifier.look()
+    notifier.look()
+    assert [told["event"] for told in receiver.messages] == ["firing", "resolved"]
+
+
+def test_who_does_not_come_back_is_waited_for_as_long_as_a_link_may_take_and_no_longer(
+    restarted: InstanceIdentity, rule: Save, receiver: Receiver
+):
+    rule(address=receiver.url, after=0.0)
+    now = 7.0
+    notifier = Notifier(lambda: now)
+    assert CEILING_WHEN_LONG_AWAY < BLIND
+    now += BLIND - 0.1
+    notifier.look()
+    assert receiver.got == []
+    now += 0.1
+    notifier.look()
+    assert [told["kind"] for told in receiver.messages] == ["open"]
+
+
+def test_what_waits_to_be_sent_waits_for_nobody_to_come_back(
+    restarted: InstanceIdentity, rule: Save, receiver: Receiver
+):
+    services.notification_test(rule=rule(address=receiver.url), by=Actor("system"), now=timezone.now())
+    Notifier().look()
+    assert [told["event"] for told in receiver.messages] == ["test"]
 
 
 def test_only_one_of_several_processes_tells(firing, rule: Save, receiver: Receiver):

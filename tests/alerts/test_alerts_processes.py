@@ -1,0 +1,181 @@
+"""Each kind of alert from end to end: what a service does, what the API and the page say, and who is told of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from tests.programs import ServiceProcess
+from tests.receiver import Receiver
+from tests.servers import ServerProcess, eventually
+
+from .conftest import OnCall, Start, age, alerts, moment, open_to_readers
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with open_to_readers(ServerProcess(tmp_path_factory.mktemp("server"))) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def on_call(server: ServerProcess, receiver: Receiver) -> OnCall:
+    return OnCall(server, receiver)
+
+
+@pytest.fixture
+def service(server: ServerProcess, start_service: Start) -> ServiceProcess:
+    return start_service(server)
+
+
+def test_open(server: ServerProcess, service: ServiceProcess, on_call: OnCall) -> None:
+    service.ask("breaker", name="bank", failure_threshold=3)
+    service.ask("call", name="bank", times=3)
+    told = on_call.hears("bank", "open")
+    assert told["message"] == "Open on 1 of 1 instances"
+    assert told["cause"] == "3 consecutive failures, last: Broken: the dependency is down"
+    row = server.request("GET", "/circuit-breakers/bank")[1]
+    (opened,) = server.request("GET", "/circuit-breakers/bank/history")[1]["results"]
+    assert moment(told["since"]) == moment(row["since"])
+    assert abs(moment(opened["at"]) - moment(told["since"])) < timedelta(seconds=1)
+    alert = alerts(server, "bank")["open"]
+    same = ("level", "name", "kind", "message", "cause")
+    assert [told[key] for key in same] == [alert[key] for key in same]
+    assert moment(told["since"]) == moment(alert["since"])
+    assert told["link"] == server.url + alert["link"]
+    shown = on_call.looks_at(told)
+    assert 'data-state="open"' in shown
+    assert told["cause"] in shown
+    server.request("POST", "/circuit-breakers/bank/reset")
+    over = on_call.hears_the_end("bank", "open")
+    assert over["message"] == told["message"]
+    assert over["still"] == []
+    assert alerts(server, "bank") == {}
+
+
+def test_open_past_its_wait_without_a_call(server: ServerProcess, service: ServiceProcess, on_call: OnCall) -> None:
+    service.ask("breaker", name="quiet", failure_threshold=1, success_threshold=1, recovery_timeout=3600.0)
+    service.ask("call", name="quiet", times=1)
+    on_call.hears("quiet", "open")
+    server.request("PATCH", "/circuit-breakers/quiet/config", {"recovery_timeout": 0.1})
+    over = on_call.hears_the_end("quiet", "open")
+    told = on_call.hears("quiet", "ready_to_probe")
+    assert over["still"] == [told["message"]] == ["Ready to probe, waiting for a call"]
+    assert told["cause"] == "1 failure, last: Broken: the dependency is down"
+    assert "with the next call" in on_call.looks_at(told)
+    assert list(alerts(server, "quiet")) == ["ready_to_probe"]
+    service.ask("call", name="quiet", times=1, ok=True)
+    on_call.hears_the_end("quiet", "ready_to_probe")
+
+
+def test_half_open_for_long(server: ServerProcess, start_service: Start, on_call: OnCall) -> None:
+    """A service that has probed too little for five minutes before it links."""
+    service = start_service(None)
+    service.ask("go_ahead", seconds=0.0)
+    service.ask("breaker", name="slow-to-heal", failure_threshold=1, success_threshold=3, recovery_timeout=60.0)
+    service.ask("call", name="slow-to-heal", times=1)
+    service.ask("go_ahead", seconds=61.0)
+    service.ask("call", name="slow-to-heal", times=1, ok=True)
+    assert service.ask("state", name="slow-to-heal") == "half_open"
+    service.ask("go_ahead", seconds=301.0)
+    service.ask("connect", service="healing_service", url=server.url, token=server.token)
+    told = on_call.hears("slow-to-heal", "half_open")
+    assert told["message"] == "Half-open for long, too few probes come, on 1 of 1 instances"
+    assert timedelta(seconds=301) <= age(told) < timedelta(seconds=600)
+    assert 'data-state="half_open"' in on_call.looks_at(told)
+    service.ask("call", name="slow-to-heal", times=2, ok=True)
+    on_call.hears_the_end("slow-to-heal", "half_open")
+
+
+def test_flapping(server: ServerProcess, service: ServiceProcess, on_call: OnCall) -> None:
+    service.ask("breaker", name="flappy", failure_threshold=1)
+    service.ask("storm", name="flappy", transitions=6)
+    told = on_call.hears("flappy", "flapping")
+    assert told["message"] == "Flapping: opened 3 times in 10 min"
+    assert "the dependency is down" in told["cause"]
+    history = server.request("GET", "/circuit-breakers/flappy/history")[1]["results"]
+    first = moment(history[-1]["at"])
+    assert abs(moment(told["since"]) - first) < timedelta(seconds=1)
+    assert on_call.looks_at(told).count("1 failure, last: Broken") >= 3
+    assert alerts(server, "flappy")["flapping"]["message"] == told["message"]
+
+
+def test_a_config_that_is_refused(server: ServerProcess, start_service: Start, on_call: OnCall) -> None:
+    """By a service whose library is of a release with a narrower bound than the server's."""
+    service = start_service(None)
+    service.ask("be_older", field="half_open_max_calls", maximum=10)
+    service.ask("breaker", name="pinned")
+    service.ask("connect", service="old_service", url=server.url, token=server.token)
+    eventually(lambda: server.request("GET", "/circuit-breakers/pinned")[0] == 200)
+    status, edited = server.request("PATCH", "/circuit-breakers/pinned/config", {"half_open_max_calls": 50})
+    assert status == 200, edited
+    told = on_call.hears("pinned", "config_not_applied")
+    assert told["cause"] == "half_open_max_calls: must be an integer >= 1 and <= 10, not 50"
+    assert told["message"] == f"Config not applied on 1 of 1 instances: {told['cause']}"
+    assert service.ask("config", name="pinned")["half_open_max_calls"] == 1, "the last good one stays"
+    assert told["cause"] in on_call.looks_at(told)
+    server.request("PATCH", "/circuit-breakers/pinned/config", {"half_open_max_calls": 7})
+    on_call.hears_the_end("pinned", "config_not_applied")
+    assert service.ask("config", name="pinned")["half_open_max_calls"] == 7
+
+
+def test_a_service_that_stands_still_has_not_applied_its_config_and_is_silent_then(
+    server: ServerProcess, service: ServiceProcess, on_call: OnCall
+) -> None:
+    service.ask("breaker", name="frozen")
+    eventually(lambda: server.request("GET", "/circuit-breakers/frozen")[0] == 200)
+    os.kill(service.pid, signal.SIGSTOP)
+    try:
+        server.request("PATCH", "/circuit-breakers/frozen/config", {"failure_threshold": 9})
+        behind = on_call.hears("frozen", "config_not_applied")
+        assert behind["cause"] == "Not confirmed for 10 s"
+        silent = on_call.hears("frozen", "silent_instances")
+        assert (silent["message"], silent["cause"]) == ("1 of 1 instances silent", "No heartbeat for 15 s")
+        assert age(silent) >= timedelta(seconds=15)
+        assert "Silent, last closed" in on_call.looks_at(silent)
+        assert on_call.hears_the_end("frozen", "config_not_applied")["still"] == [silent["message"]]
+    finally:
+        os.kill(service.pid, signal.SIGCONT)
+    on_call.hears_the_end("frozen", "silent_instances")
+
+
+def force(server: ServerProcess, name: str, override: str, seconds: float) -> str:
+    """When it ends, in the words of the alert."""
+    eventually(lambda: server.request("GET", f"/circuit-breakers/{name}")[0] == 200)
+    order = {"override": override, "reason": "INC-2291", "expires_in": seconds}
+    status, row = server.request("PUT", f"/circuit-breakers/{name}/override", order)
+    assert status == 200, row
+    return f"{moment(row['override']['expires_at']):%H:%M:%S} UTC"
+
+
+def test_an_override_about_to_expire_that_is_released(
+    server: ServerProcess, service: ServiceProcess, on_call: OnCall
+) -> None:
+    service.ask("breaker", name="forced")
+    ends = force(server, "forced", "forced_open", 250.0)
+    told, standing = on_call.hears("forced", "override_expiring"), on_call.hears("forced", "forced_open")
+    assert told["message"] == f"Forced open by key:tests ends at {ends}: INC-2291"
+    assert standing["message"] == "Forced open by key:tests: INC-2291"
+    assert told["cause"] == standing["cause"] == "INC-2291"
+    assert moment(told["since"]) == moment(standing["since"]), "a short one is about to end from the start"
+    shown = on_call.looks_at(told)
+    assert "Forced open" in shown
+    assert "INC-2291" in shown
+    server.request("DELETE", "/circuit-breakers/forced/override")
+    for kind in ("override_expiring", "forced_open"):
+        on_call.hears_the_end("forced", kind)
+
+
+def test_an_override_that_expires(server: ServerProcess, service: ServiceProcess, on_call: OnCall) -> None:
+    service.ask("breaker", name="shadow")
+    ends = force(server, "shadow", "forced_closed", 15.0)
+    assert on_call.hears("shadow", "override_expiring")["message"] == (
+        f"Forced closed by key:tests ends at {ends}: INC-2291"
+    )
+    on_call.hears_the_end("shadow", "override_expiring")
+    eventually(lambda: service.ask("metrics", name="shadow")["override"] is None, what="by its own clock")
+    assert on_call.told("shadow") == [("firing", "override_expiring"), ("resolved", "override_expiring")]
