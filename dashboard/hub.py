@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from prometheus_client import Counter
@@ -25,10 +26,13 @@ PERIOD = 0.2
 """Seconds between two updates, at the least."""
 HEARTBEAT = 1.0
 """Seconds between two updates, at the most: an empty one says how old the picture is."""
-BACKLOG = 500
-"""Frames that wait for one reader; a slower one gets a fresh snapshot in their place."""
-EVENTS = 1000
+EVENTS = 3000
 """Events kept between two ticks; the oldest go first, the history has them all."""
+BACKLOG = EVENTS + 500
+"""Frames that wait for one reader; a slower one gets a fresh snapshot in their place. A tick can bring all its events
+at once, and whoever has just been sent them is not slow."""
+AT_ONCE = 20
+"""Frames that are written before the event loop does something else in between: sending may not wait for anything."""
 PATIENCE = 30.0
 """Seconds for which a socket may take nothing of what it was sent. Daphne drops those that answer no ping somewhat
 later and without a word; and not at all those that still talk."""
@@ -51,13 +55,13 @@ class Reader:
         self._wake = asyncio.Event()
         self._given_up = False
 
-    def offer(self, frame: str) -> None:
-        """Queue one frame for a reader that keeps up; one that does not forgets all and waits for a snapshot."""
-        if self.gate.closed or len(self._frames) >= BACKLOG:
+    def offer(self, *frames: str) -> None:
+        """Queue them for a reader that keeps up; one that does not forgets all and waits for a snapshot."""
+        if self.gate.closed or len(self._frames) + len(frames) > BACKLOG:
             self._frames.clear()
             self.stale = True
-        elif not self.stale:
-            self._frames.append(frame)
+        elif frames and not self.stale:
+            self._frames.extend(frames)
             self._wake.set()
 
     def refresh(self, snapshot: str) -> None:
@@ -78,8 +82,12 @@ class Reader:
         while not self._given_up:
             await self._wake.wait()
             self._wake.clear()
-            while self._frames:
+            for sent in count(1):
+                if not self._frames:
+                    break
                 await self._send({"type": "websocket.send", "text": self._frames.popleft()})
+                if not sent % AT_ONCE:
+                    await asyncio.sleep(0)
         await self._send({"type": "websocket.close", "code": DEAF})
 
 
@@ -169,9 +177,9 @@ class Hub:
         for reader in waiting:
             reader.refresh(batch.snapshot or "")
         current = self._readers.difference(waiting)
-        for frame in filter(None, (batch.update, *batch.events)):
-            for reader in current:
-                reader.offer(frame)
+        frames = (*filter(None, (batch.update,)), *batch.events)
+        for reader in current:
+            reader.offer(*frames)
 
     def _collect(self, with_snapshot: bool) -> Batch:
         """Read the fleet once. A snapshot is read after the changes, so that it is never older than they are."""

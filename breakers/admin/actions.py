@@ -37,24 +37,16 @@ def reset(model: BreakerConfigAdmin, request: HttpRequest, queryset: Breakers) -
 def force_open(model: BreakerConfigAdmin, request: HttpRequest, queryset: Breakers) -> TemplateResponse | None:
     """First the page that asks why and for how long; with its answer, the override."""
     form = ForceOpenForm(_answer(request), initial={"reason": _reason(request)})
-    if form.is_valid() and _is_meant(form, queryset):
-        _force(model, request, queryset, Override.FORCED_OPEN, form)
-        return None
+    if form.is_valid():
+        try:
+            _force(model, request, queryset, Override.FORCED_OPEN, form, confirm=form.cleaned_data["confirm"])
+        except NeedsConfirmation as problem:  # once more, with a box to tick, before most of a group stops calling
+            form.ask_to_confirm(problem)
+        else:
+            return None
     title = f"Force {counted(queryset.count())} open"
     text = "While a breaker is forced open, every instance rejects every call of it at once."
     return ask(model, request, queryset, form, action="force_open", title=title, text=text, button="Force open")
-
-
-def _is_meant(form: ForceOpenForm, queryset: Breakers) -> bool:
-    """Asked once more, with a box to tick, before most of a group stops calling."""
-    if form.cleaned_data["confirm"]:
-        return True
-    try:
-        services.check_blast(queryset)
-    except NeedsConfirmation as problem:
-        form.ask_to_confirm(problem)
-        return False
-    return True
 
 
 @admin.action(description="Force closed (shadow)…", permissions=["override"])
@@ -73,31 +65,32 @@ def force_closed(model: BreakerConfigAdmin, request: HttpRequest, queryset: Brea
 
 
 def _force(
-    model: BreakerConfigAdmin, request: HttpRequest, queryset: Breakers, override: Override, form: ForceForm
+    model: BreakerConfigAdmin,
+    request: HttpRequest,
+    queryset: Breakers,
+    override: Override,
+    form: ForceForm,
+    *,
+    confirm: bool = False,
 ) -> None:
     until = timezone.now() + form.length
-    names = list(queryset.values_list("name", flat=True))
-    with transaction.atomic():
-        for name in names:
-            services.override_set(
-                name=name,
-                override=override,
-                reason=form.cleaned_data["reason"],
-                expires_at=until,
-                by=actor_of(request),
-                confirm=True,
-            )
+    forced = services.overrides_set(
+        names=list(queryset.values_list("name", flat=True)),
+        override=override,
+        reason=form.cleaned_data["reason"],
+        expires_at=until,
+        by=actor_of(request),
+        confirm=confirm,
+    )
     word = override.value.replace("_", " ")
-    model.message_user(request, f"{counted(len(names))} {word} until {until:%Y-%m-%d %H:%M} UTC.", messages.WARNING)
+    model.message_user(request, f"{counted(len(forced))} {word} until {until:%Y-%m-%d %H:%M} UTC.", messages.WARNING)
 
 
 @admin.action(description="Release the override", permissions=["override"])
 def release(model: BreakerConfigAdmin, request: HttpRequest, queryset: Breakers) -> None:
     names = list(queryset.exclude(override="").values_list("name", flat=True))
-    with transaction.atomic():
-        for name in names:
-            services.override_release(name=name, reason=_reason(request), by=actor_of(request))
-    model.message_user(request, f"{counted(len(names))} released.")
+    released = services.overrides_release(names=names, reason=_reason(request), by=actor_of(request))
+    model.message_user(request, f"{counted(len(released))} released.")
 
 
 @admin.action(description="Copy config to…", permissions=["change"])

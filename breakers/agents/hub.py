@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 PATIENCE: Final = 5.0
 """Seconds after which an agent that has not confirmed what it was told is told again."""
+FEW: Final = 10
+"""Changes of which everybody hears all whom one of them concerns: one text for all costs less than many."""
+TURN: Final = 0.01
+"""Seconds of a push of more changes than that, until the event loop does something else in between."""
 LONGEST_LAG: Final = 60.0
 """Seconds after which an agent that confirms nothing is sent away: it does not read, and its buffer grows."""
 
@@ -150,9 +154,13 @@ class Hub:
             self._scheduled.discard(loop)
         batch = _Batch(fleet.revision)
         with precedence.taken():
+            rest = time.monotonic() + TURN
             for link in self.links():
                 if link.loop is loop and link.covered < batch.revision:
                     await _guarded(batch.bring(link))
+                    if batch.is_long and time.monotonic() > rest:
+                        await asyncio.sleep(0)
+                        rest = time.monotonic() + TURN
             await written()
 
     async def heard(self, link: AgentLink, revision: int) -> None:
@@ -180,7 +188,10 @@ class _Batch:
 
     def __init__(self, revision: int) -> None:
         self.revision = revision
+        self.is_long = False
+        """It takes so long that others must have their turn meanwhile."""
         self._changes: dict[int, Desired | None] = {}
+        self._parts: dict[int, messages.Parts] = {}
         self._texts: dict[tuple[int, int, tuple[str, ...]], list[str]] = {}
 
     async def bring(self, link: AgentLink) -> None:
@@ -189,8 +200,10 @@ class _Batch:
             await link.instruct_whole()
             return
         resets = link.resets()
-        if resets or any(row.name in link.names for row in changes.breakers):
-            await link.instruct(self._text(changes, link, resets), changes.revision)
+        self.is_long = self.is_long or len(changes.breakers) > FEW or len(resets) > FEW
+        texts = self._chosen(changes, link, resets) if self.is_long else self._common(changes, link, resets)
+        if texts:
+            await link.instruct(texts, changes.revision)
         link.covered = max(link.covered, changes.revision)
 
     def _changed(self, since: int) -> Desired | None:
@@ -198,12 +211,23 @@ class _Batch:
             self._changes[since] = messages.changed(since)
         return self._changes[since]
 
-    def _text(self, changes: Desired, link: AgentLink, resets: tuple[ResetCommand, ...]) -> list[str]:
+    def _common(self, changes: Desired, link: AgentLink, resets: tuple[ResetCommand, ...]) -> list[str]:
+        """All that changed, if any of it concerns the link."""
+        if not resets and not any(row.name in link.names for row in changes.breakers):
+            return []
         key = (link.covered, link.told, tuple(reset.id for reset in resets))
         if key not in self._texts:
             told = Desired(changes.revision, link.told, changes.breakers, resets)
             self._texts[key] = messages.encoded(told, list)
         return self._texts[key]
+
+    def _chosen(self, changes: Desired, link: AgentLink, resets: tuple[ResetCommand, ...]) -> list[str]:
+        """What concerns the link: of a thousand changes it may be a few."""
+        if link.covered not in self._parts:
+            self._parts[link.covered] = messages.Parts(changes)
+        parts = self._parts[link.covered]
+        names = parts.concern(link.names)
+        return parts.encoded(names, link.told, resets) if names or resets else []
 
 
 async def _guarded(act: Awaitable[None]) -> None:

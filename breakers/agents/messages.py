@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
-from breakers.core.wire import MAX_BYTES, Desired, DesiredBreaker, ResetCommand, encode
+from breakers.core.wire import MAX_BYTES, Desired, DesiredBreaker, ResetCommand, encode, encode_part
 from breakers.fleet import fleet
 
 _SURELY_FITS: Final = 400
@@ -51,3 +51,30 @@ def _cut(desired: Desired) -> Iterator[Desired]:
     for start in range(0, len(desired.resets), 10 * _SURELY_FITS):
         part = desired.resets[start : start + 10 * _SURELY_FITS]
         yield Desired(revision=desired.revision, since=desired.revision, resets=part)
+
+
+class Parts:
+    """What changed, as texts for those whom only some of it concerns; each row is made into JSON once for all."""
+
+    def __init__(self, changes: Desired) -> None:
+        self._changes = changes
+        self._rows = {row.name: row for row in changes.breakers}
+        self._texts: dict[str, str] = {}
+
+    def concern(self, names: Collection[str]) -> list[str]:
+        """Those of ``names`` that changed, in the order of their revisions."""
+        return sorted(self._rows.keys() & names, key=lambda name: self._rows[name].revision)
+
+    def encoded(self, names: Collection[str], since: int, resets: tuple[ResetCommand, ...]) -> list[str]:
+        """The texts for whoever has everything up to ``since``: the rows of ``names``, and ``resets``."""
+        told = Desired(self._changes.revision, since)
+        if len(names) + len(resets) > _SURELY_FITS:
+            return encoded(replace(told, breakers=tuple(self._rows[name] for name in names), resets=resets), list)
+        lists = {"breakers": map(self._text, names), "resets": map(encode_part, resets)}
+        parts = [f'"{key}":[{",".join(texts)}]' for key, values in lists.items() if (texts := list(values))]
+        return [",".join((encode(told)[:-1], *parts)) + "}"]
+
+    def _text(self, name: str) -> str:
+        if name not in self._texts:
+            self._texts[name] = encode_part(self._rows[name])
+        return self._texts[name]

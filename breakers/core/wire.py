@@ -241,6 +241,12 @@ def encode(message: FromAgent | FromServer) -> str:
     return text
 
 
+def encode_part(part: DesiredBreaker | ResetCommand) -> str:
+    """As it stands in a message."""
+    text: str = _compact.encode(plain(part))
+    return text
+
+
 _compact: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 

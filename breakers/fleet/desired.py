@@ -36,6 +36,8 @@ class Wanted:
         self.records: Mapping[str, BreakerRecord] = {}
         self.deleted: dict[str, int] = {}
         self.resets: dict[str, Reset] = {}
+        self._resets_of: dict[str, list[Reset]] = {}
+        """The same by breaker, in the order of their revisions: of a thousand at once an instance looks at its own."""
 
     @property
     def loaded(self) -> bool:
@@ -70,17 +72,27 @@ class Wanted:
         self, instance: UUID, names: Iterable[str], since: int, first_seen: datetime, now: datetime
     ) -> tuple[ResetCommand, ...]:
         """The resets that the instance has still to apply: younger than 60 s, given while it was running."""
-        mine = frozenset(names)
+        mine = [reset for name in self._resets_of.keys() & set(names) for reset in self._resets_of[name]]
+        mine.sort(key=lambda reset: reset.record.revision)
         return tuple(
             ResetCommand(id=r.id, name=r.name, age=max((now - r.at).total_seconds(), 0.0), instance=r.instance)
-            for r in (reset.record for reset in self.resets.values() if instance not in reset.confirmed)
-            if r.revision > since and r.name in mine and r.instance in (None, str(instance))
+            for r in (reset.record for reset in mine if instance not in reset.confirmed)
+            if r.revision > since and r.instance in (None, str(instance))
             if r.at >= first_seen and now - r.at < RESET_LIFETIME
         )
 
+    def command(self, record: ResetRecord, targets: frozenset[UUID]) -> None:
+        """A reset was given; it is for ``targets``."""
+        self.resets[record.id] = reset = Reset(record, targets)
+        self._resets_of.setdefault(record.name, []).append(reset)
+
     def forget_old_resets(self, now: datetime) -> None:
         for command in [c for c, reset in self.resets.items() if now - reset.record.at > RESET_MEMORY]:
-            del self.resets[command]
+            reset = self.resets.pop(command)
+            mine = self._resets_of[reset.record.name]
+            mine.remove(reset)
+            if not mine:
+                del self._resets_of[reset.record.name]
 
 
 def _differs(before: BreakerRecord | None, after: BreakerRecord) -> bool:

@@ -158,7 +158,7 @@ class Fleet:
         members = self._ledger.view(record.name).members.values()
         running = {facts.identity.id for facts, _ in members if facts.first_seen <= record.at}
         targets = running if record.instance is None else running & {UUID(record.instance)}
-        self._wanted.resets[record.id] = Reset(record, frozenset(targets))
+        self._wanted.command(record, frozenset(targets))
 
     def desired(self, names: Iterable[str] | None) -> tuple[DesiredBreaker, ...]:
         """What is wanted of ``names`` now, of those that exist; of all with ``None``."""

@@ -1,7 +1,6 @@
 """The only writers: keyword-only, typed, atomic, audited, published on commit."""
 
 from .actors import Actor
-from .blast import check_blast
 from .configs import breaker_create, breaker_delete, breaker_edit
 from .deliveries import deliveries_due, deliveries_prune, delivery_settle
 from .folding import FOLD_AFTER, FORGET_AFTER, instances_fold, instances_forget
@@ -18,7 +17,15 @@ from .notifications import (
     notification_rule_save,
     notification_test,
 )
-from .operations import breaker_reset, breakers_reset_all, override_release, override_set, overrides_expire
+from .operations import (
+    breaker_reset,
+    breakers_reset_all,
+    override_release,
+    override_set,
+    overrides_expire,
+    overrides_release,
+    overrides_set,
+)
 from .outbox import events_due, events_prune, events_settle, events_waiting
 from .recovery import applied_prune, recovery_apply
 from .registration import breakers_register
@@ -48,7 +55,6 @@ __all__ = [
     "breaker_restore",
     "breakers_register",
     "breakers_reset_all",
-    "check_blast",
     "configs_import",
     "configs_plan",
     "deliveries_due",
@@ -74,6 +80,8 @@ __all__ = [
     "override_release",
     "override_set",
     "overrides_expire",
+    "overrides_release",
+    "overrides_set",
     "recovery_apply",
     "transitions_record",
 ]

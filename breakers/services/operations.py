@@ -10,15 +10,13 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from breakers import publish
 from breakers.core.errors import ConfigError
 from breakers.core.states import Override
 from breakers.models import BreakerConfig, ConfigChange, ResetRecord, Revision
 
 from .actors import Actor
 from .blast import check_blast
-from .outbox import tell_changes
-from .rows import audited, conclude, locked
+from .rows import audited, conclude, conclude_all, locked, locked_all
 from .texts import storable
 
 
@@ -39,11 +37,8 @@ def breakers_reset_all(*, names: Sequence[str] | None, reason: str, by: Actor) -
     revision = Revision.locked()
     rows = BreakerConfig.objects.all() if names is None else BreakerConfig.objects.filter(name__in=names)
     changes = [_reset(row, revision.current + step, reason, by) for step, row in enumerate(rows, start=1)]
-    if changes:
-        last = revision.advance(len(changes))
-        ConfigChange.objects.bulk_create(changes)
-        tell_changes(changes)
-        publish.on_commit(last)
+    revision.advance(len(changes))
+    conclude_all(changes)
     return [change.reset_record() for change in changes]
 
 
@@ -68,15 +63,48 @@ def override_set(
     Raises ``NotFound``, ``VersionConflict``, ``ConfigError`` for an end in the past, and, unless ``confirm``,
     ``NeedsConfirmation`` where most of the breakers of its group would then reject every call.
     """
-    if expires_at is not None and expires_at <= timezone.now():
-        raise ConfigError({"expires_at": "must be in the future"})
+    _check_end(expires_at)
     revision, row = locked(name, expected_version)
     if override is Override.FORCED_OPEN and not confirm:
         check_blast([row])
     before = row.override_settings()
+    _force(row, override, reason, expires_at, by)
+    return _overridden(ConfigChange.Kind.OVERRIDE_SET, row, revision, before, reason, by)
+
+
+@transaction.atomic
+def overrides_set(
+    *,
+    names: Sequence[str],
+    override: Override,
+    reason: str,
+    expires_at: datetime | None,
+    by: Actor,
+    confirm: bool = False,
+) -> list[str]:
+    """Forces those of ``names`` that exist, each with an audit row of its own; which they are.
+
+    Raises ``ConfigError`` for an end in the past, and, unless ``confirm``, ``NeedsConfirmation`` where most of a group
+    would then reject every call. A few milliseconds a hundred.
+    """
+    _check_end(expires_at)
+    revision, rows = locked_all(names)
+    if override is Override.FORCED_OPEN and not confirm:
+        check_blast(rows)
+    before = [row.override_settings() for row in rows]
+    for row in rows:
+        _force(row, override, reason, expires_at, by)
+    return _overridden_all(ConfigChange.Kind.OVERRIDE_SET, rows, revision, before, reason, by)
+
+
+def _check_end(expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at <= timezone.now():
+        raise ConfigError({"expires_at": "must be in the future"})
+
+
+def _force(row: BreakerConfig, override: Override, reason: str, expires_at: datetime | None, by: Actor) -> None:
     row.override, row.override_reason, row.override_by = override.value, storable(reason), str(by)
     row.override_expires_at = expires_at
-    return _overridden(ConfigChange.Kind.OVERRIDE_SET, row, revision, before, reason, by)
 
 
 @transaction.atomic
@@ -90,6 +118,13 @@ def override_release(*, name: str, reason: str, by: Actor, expected_version: int
     return _overridden(ConfigChange.Kind.OVERRIDE_RELEASED, row, revision, before, reason, by)
 
 
+@transaction.atomic
+def overrides_release(*, names: Sequence[str], reason: str, by: Actor) -> list[str]:
+    """Releases those of ``names`` that are forced, each with an audit row of its own; which they are."""
+    revision, rows = locked_all(names)
+    return _release_all([row for row in rows if row.override], revision, reason, by)
+
+
 def overrides_expire() -> list[str]:
     """Clears the overrides whose end has come, each with an audit row by the system; their names. Cheap without any.
 
@@ -97,20 +132,23 @@ def overrides_expire() -> list[str]:
     """
     due = Q(override_expires_at__lte=timezone.now()) & ~Q(override="")
     names = list(BreakerConfig.objects.filter(due).values_list("name", flat=True))
-    return [name for name in names if _expire(name)]
+    return _expire(names) if names else []
 
 
 @transaction.atomic
-def _expire(name: str) -> bool:
-    """False where somebody released, prolonged or deleted it meanwhile."""
-    revision = Revision.locked()
-    row = BreakerConfig.objects.select_for_update().filter(name=name).first()
-    if row is None or not row.override or row.override_at(timezone.now()) is not None:
-        return False
-    before = row.override_settings()
-    row.lift_override()
-    _overridden(ConfigChange.Kind.OVERRIDE_RELEASED, row, revision, before, "Its time was over", Actor("system"))
-    return True
+def _expire(names: Sequence[str]) -> list[str]:
+    """But for those that somebody released, prolonged or deleted meanwhile."""
+    revision, rows = locked_all(names)
+    now = timezone.now()
+    over = [row for row in rows if row.override and row.override_at(now) is None]
+    return _release_all(over, revision, "Its time was over", Actor("system"))
+
+
+def _release_all(rows: Sequence[BreakerConfig], revision: Revision, reason: str, by: Actor) -> list[str]:
+    before = [row.override_settings() for row in rows]
+    for row in rows:
+        row.lift_override()
+    return _overridden_all(ConfigChange.Kind.OVERRIDE_RELEASED, rows, revision, before, reason, by)
 
 
 def _overridden(
@@ -125,3 +163,20 @@ def _overridden(
     after = row.override_settings()
     conclude(audited(kind, row=row, revision=row.revision, reason=reason, by=by, before=before, after=after))
     return row
+
+
+def _overridden_all(
+    kind: ConfigChange.Kind,
+    rows: Sequence[BreakerConfig],
+    revision: Revision,
+    before: Sequence[dict[str, object] | None],
+    reason: str,
+    by: Actor,
+) -> list[str]:
+    BreakerConfig.save_overrides(rows, revision)
+    changes = [
+        audited(kind, row=row, revision=row.revision, reason=reason, by=by, before=was, after=row.override_settings())
+        for row, was in zip(rows, before, strict=True)
+    ]
+    conclude_all(changes)
+    return [row.name for row in rows]

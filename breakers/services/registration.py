@@ -9,15 +9,13 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from breakers import publish
 from breakers.core.config import BREAKER_FIELDS, HTTP_FIELDS, TABLE_DEFAULTS, CircuitBreakerConfig, HttpConfig
 from breakers.core.errors import ConfigError
 from breakers.core.wire import Registration
 from breakers.models import BreakerConfig, ConfigChange, Revision
 
 from .actors import Actor
-from .outbox import tell_changes
-from .rows import audited
+from .rows import audited, conclude_all
 
 
 def breakers_register(*, registrations: Sequence[Registration], service: str) -> list[str]:
@@ -83,6 +81,4 @@ def _record(rows: Sequence[BreakerConfig], by: Actor) -> None:
     BreakerConfig.objects.bulk_create(new)
     kind = ConfigChange.Kind.REGISTERED
     audits = [audited(kind, row=row, revision=row.revision, reason="", by=by, after=row.settings()) for row in new]
-    ConfigChange.objects.bulk_create(audits)
-    tell_changes(audits)
-    publish.on_commit(last)
+    conclude_all(audits)

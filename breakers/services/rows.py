@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,12 @@ def locked(name: str, expected_version: int | None = None) -> tuple[Revision, Br
     if expected_version is not None and row.version != expected_version:
         raise VersionConflict(name, row.version)
     return revision, row
+
+
+def locked_all(names: Sequence[str]) -> tuple[Revision, list[BreakerConfig]]:
+    """As :func:`locked`, but those of ``names`` that exist."""
+    revision = Revision.locked()
+    return revision, list(BreakerConfig.objects.select_for_update().filter(name__in=names))
 
 
 def audited(
@@ -62,3 +69,11 @@ def conclude(change: ConfigChange) -> None:
     change.save(force_insert=True)
     tell_changes([change])
     publish.on_commit(change.revision)
+
+
+def conclude_all(changes: Sequence[ConfigChange]) -> None:
+    """The same for many writes of one transaction, in the order of their revisions; one hint for all of them."""
+    if changes:
+        ConfigChange.objects.bulk_create(changes)
+        tell_changes(changes)
+        publish.on_commit(changes[-1].revision)

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,8 @@ from prometheus_client import REGISTRY
 from twisted.internet.testing import StringTransport
 
 from breakers import services
+from breakers.core.states import Override
+from breakers.documents import Entry
 from breakers.fleet import fleet
 from breakers.services import Actor
 from dashboard import consumers
@@ -275,6 +278,43 @@ async def test_a_reader_whose_send_waits_has_a_bounded_backlog() -> None:
         await asyncio.sleep(0)
     pump.cancel()
     assert len(sent) <= 2  # what was on its way, and the fresh one
+
+
+async def test_whoever_reads_at_once_hears_every_one_of_a_thousand_operator_actions_at_once(feed: Connect) -> None:
+    names = [f"b{number:04}" for number in range(600)]
+    entries = [Entry(name, {}) for name in names]
+    await sync_to_async(services.configs_import)(entries=entries, reason="", by=ALICE)
+    await sync_to_async(fleet.synchronise)()
+    socket = await feed()
+    rows = {row["name"]: row for row in (await socket.message("snapshot"))["rows"]}
+    await sync_to_async(services.breakers_reset_all)(names=names, reason="INC-7", by=ALICE)
+    await sync_to_async(services.overrides_set)(
+        names=names, override=Override.FORCED_OPEN, reason="INC-7", expires_at=None, by=ALICE, confirm=True
+    )
+    await sync_to_async(fleet.synchronise)()
+    heard = list[tuple[str, str]]()
+    while len(heard) < 2 * len(names):
+        message = await socket.message()
+        assert message["type"] != "snapshot", "who keeps up is not taken for somebody who does not"
+        if message["type"] == "event":
+            heard.append((message["kind"], message["name"]))
+        rows |= {row["name"]: row for row in message.get("rows", ())}
+    assert heard == [("reset", name) for name in names] + [("override", name) for name in names]
+    assert {row["override"]["override"] for row in rows.values()} == {"forced_open"}
+    await socket.disconnect()
+
+
+async def test_a_burst_for_one_reader_leaves_others_their_turn() -> None:
+    sent, turns = list[str](), list[int]()
+    reader = Reader(lambda message: _swallow(sent, message), Gate(lambda: None))
+    reader.refresh("snapshot")
+    reader.offer(*(f"event {number}" for number in range(1000)))
+    pump = asyncio.create_task(reader.pump())
+    while len(sent) < 1001:
+        turns.append(len(sent))
+        await asyncio.sleep(0)
+    pump.cancel()
+    assert max(after - before for before, after in pairwise([*turns, 1001])) <= hub_module.AT_ONCE
 
 
 class Clock:

@@ -8,9 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from breakers import selectors, services
+from breakers.core.errors import ConfigError
 from breakers.core.states import CircuitBreakerState, Override
 from breakers.core.wire import BreakerStatus, Report
 from breakers.fleet import fleet
@@ -45,6 +48,12 @@ def sees(**states: str) -> None:
     fleet.connect(identity, now)
     statuses = tuple(BreakerStatus(name, CircuitBreakerState(state)) for name, state in states.items())
     fleet.report(identity.id, Report(1, now.timestamp(), fleet.revision, statuses), now)
+
+
+def put(names: list[str], by: Actor, override: Override = OPEN, **how: Any) -> list[str]:
+    """Several at once."""
+    given = {"reason": "INC-1", "expires_at": timezone.now() + timedelta(hours=1), **how}
+    return services.overrides_set(names=names, override=override, by=by, **given)
 
 
 # --- the question -----------------------------------------------------------------------------------------------
@@ -155,3 +164,93 @@ def test_an_override_that_was_prolonged_meanwhile_is_left(create: Create, force,
     monkeypatch.setattr(Revision, "locked", prolonged_before_the_lock)
     assert services.overrides_expire() == []
     assert selectors.breaker("data_service").override == "forced_open"
+
+
+# --- many at once -----------------------------------------------------------------------------------------------
+
+
+def test_many_are_forced_at_once_each_under_a_revision_and_with_an_audit_row_of_its_own(create: Create, alice: Actor):
+    for name in "abc":
+        create(name, failure_threshold=7)
+    until = timezone.now() + timedelta(hours=1)
+    assert put(["a", "c", "nobody"], alice, expires_at=until, confirm=True) == ["a", "c"]
+    rows = {row.name: row for row in BreakerConfig.objects.all()}
+    changes = list(ConfigChange.objects.filter(kind="override_set").order_by("revision"))
+    assert [(row.override, row.override_reason, row.override_by) for row in (rows["a"], rows["c"])] == [
+        ("forced_open", "INC-1", "user:alice")
+    ] * 2
+    assert [(c.breaker, c.revision, c.actor, c.reason, c.before) for c in changes] == [
+        ("a", 4, "user:alice", "INC-1", None),
+        ("c", 5, "user:alice", "INC-1", None),
+    ]
+    assert [c.after for c in changes] == [rows[c.breaker].override_settings() for c in changes]
+    assert (rows["a"].revision, rows["c"].revision, selectors.current_revision()) == (4, 5, 5)
+    assert rows["a"].override_expires_at == until
+    assert (rows["a"].version, rows["a"].failure_threshold, rows["b"].override) == (1, 7, "")
+
+
+def test_the_fleet_sees_each_of_many_that_were_forced_and_released_at_once(create: Create, alice: Actor):
+    for name in "abc":
+        create(name)
+    fleet.synchronise()
+    seen = []
+    leave = fleet.on_event(lambda event: seen.append((event["name"], event["change"], event["reason"])))
+    put(["a", "b"], alice, confirm=True)
+    fleet.synchronise()
+    assert [row["override"] and row["override"]["reason"] for row in fleet.rows()] == ["INC-1", "INC-1", None]
+    assert services.overrides_release(names=["a", "b", "c"], reason="over", by=alice) == ["a", "b"]
+    fleet.synchronise()
+    leave()
+    assert [row["override"] for row in fleet.rows()] == [None, None, None]
+    assert seen == [(name, "override_set", "INC-1") for name in "ab"] + [
+        (name, "override_released", "over") for name in "ab"
+    ]
+
+
+def test_many_are_asked_about_together(create: Create, alice: Actor):
+    for name in "abcd":
+        create(name, group="core")
+    with pytest.raises(NeedsConfirmation) as asked:
+        put(["a", "b", "c"], alice)
+    assert (asked.value.count, asked.value.of, asked.value.group) == (3, 4, "core")
+    assert not BreakerConfig.objects.exclude(override="").exists()
+    assert selectors.current_revision() == 4
+    assert put(["a", "b", "c"], alice, confirm=True) == ["a", "b", "c"]
+
+
+def test_an_end_in_the_past_is_refused_for_many_too(create: Create, alice: Actor):
+    create("a")
+    with pytest.raises(ConfigError, match="in the future"):
+        put(["a"], alice, expires_at=timezone.now())
+
+
+def test_nothing_to_force_or_to_release_writes_nothing(create: Create, alice: Actor):
+    create("a")
+    assert put(["nobody"], alice) == services.overrides_release(names=["a"], reason="", by=alice) == []
+    assert selectors.current_revision() == 1
+
+
+def due(some: list[str]) -> list[str]:
+    """These are over, and are expired."""
+    BreakerConfig.objects.filter(name__in=some).update(override_expires_at=timezone.now())
+    return services.overrides_expire()
+
+
+@pytest.mark.parametrize("action", ["force", "release", "reset", "expire"])
+def test_what_is_done_to_many_costs_as_many_queries_as_for_two(create: Create, alice: Actor, action: str):
+    names = [f"b{number:02}" for number in range(42)]
+    for name in names:
+        create(name)
+    if action in ("release", "expire"):
+        put(names, alice, confirm=True)
+    act: dict[str, Callable[[list[str]], list[Any]]] = {
+        "force": lambda some: put(some, alice, confirm=True),
+        "release": lambda some: services.overrides_release(names=some, reason="", by=alice),
+        "reset": lambda some: services.breakers_reset_all(names=some, reason="", by=alice),
+        "expire": due,
+    }
+    with CaptureQueriesContext(connection) as few:
+        assert len(act[action](names[:2])) == 2
+    with CaptureQueriesContext(connection) as many:
+        assert len(act[action](names[2:])) == 40
+    assert len(many) <= len(few) + 1  # SQLite takes the rows of the audit in parts
