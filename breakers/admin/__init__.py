@@ -5,6 +5,7 @@ from django.contrib.admin import site
 from .breakers import BreakerConfigAdmin
 from .keys import ApiKeyAdmin
 from .notifications import DeliveryAdmin, NotificationRuleAdmin
+from .people import PeopleGroupAdmin, PersonAdmin
 from .records import ConfigChangeAdmin, InstanceAdmin, StateChangeAdmin
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "DeliveryAdmin",
     "InstanceAdmin",
     "NotificationRuleAdmin",
+    "PeopleGroupAdmin",
+    "PersonAdmin",
     "StateChangeAdmin",
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -16,15 +16,11 @@ from breakers.models.notifications import LEVELS
 from breakers.notifications.sending import address_problem
 
 from .actors import actor_of, counted
+from .races import RacedAdmin, RacedForm
 from .records import ReadOnlyAdmin
 
-if TYPE_CHECKING:
-    _Admin = admin.ModelAdmin[NotificationRule]
-    _Form = forms.ModelForm[NotificationRule]
-else:
-    _Admin = admin.ModelAdmin
-    _Form = forms.ModelForm
-
+_SHOWN = ("name", "enabled", "level_list", "group_list", "after", "quiet", "tell_resolved", "channel", "whereto",
+          "changed_by", "changed_at")  # fmt: skip
 _KEPT = "Kept; empty leaves it as it is."
 
 
@@ -33,7 +29,7 @@ def _hidden(**options: Any) -> forms.CharField:
     return forms.CharField(required=False, max_length=2000, widget=widget, **options)
 
 
-class NotificationRuleForm(_Form):
+class NotificationRuleForm(RacedForm[NotificationRule]):
     groups = forms.CharField(required=False, help_text="Names of groups, with commas; empty: every breaker.")
     levels = forms.MultipleChoiceField(
         choices=[(level, level) for level in LEVELS], widget=forms.CheckboxSelectMultiple, initial=["error"]
@@ -80,7 +76,7 @@ class NotificationRuleForm(_Form):
 
 
 @admin.register(NotificationRule)
-class NotificationRuleAdmin(_Admin):
+class NotificationRuleAdmin(RacedAdmin[NotificationRule]):
     form = NotificationRuleForm
     list_display = ("name", "enabled", "level_list", "group_list", "after", "channel", "whereto", "last", "changed_by")
     list_filter = ("enabled", "channel")
@@ -93,6 +89,10 @@ class NotificationRuleAdmin(_Admin):
             .get_queryset(request)
             .annotate(last_status=Subquery(last.values("status")[:1]), last_at=Subquery(last.values("created_at")[:1]))
         )
+
+    def get_fields(self, request: HttpRequest, obj: NotificationRule | None = None) -> Any:  # names, in any sequence
+        """Who may only look is shown nothing that is secret: what is not in a form would stand there as it is."""
+        return super().get_fields(request, obj) if obj is None or self.has_change_permission(request, obj) else _SHOWN
 
     @admin.display(description="levels")
     def level_list(self, rule: NotificationRule) -> str:

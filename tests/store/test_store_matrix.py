@@ -107,7 +107,7 @@ OF_STAFF = {
     "admin/password_change/done/",
     "admin/r/<path:content_type_id>/<path:object_id>/",
     "admin/(?P<url>.*)$",
-    "admin/^(?P<app_label>auth|axes|breakers)/$",
+    "admin/^(?P<app_label>axes|breakers|auth)/$",
 }
 NOWHERE = {"admin/autocomplete/"}
 """Nothing that we have asks it."""
@@ -209,7 +209,7 @@ def objects(ground: None, secrets_of_keys: dict[str, str]) -> dict[str, Any]:
 def reached(address: str, objects: dict[str, Any]) -> str:
     model = found[1] if (found := re.match(r"admin/[a-z]+/([a-z]+)/", address)) else ""
     pk = str(objects.get(model, 1))
-    filled = address.replace("^(?P<app_label>auth|axes|breakers)/$", "breakers/").replace("(?P<url>.*)$", "nonsense")
+    filled = address.replace("^(?P<app_label>axes|breakers|auth)/$", "breakers/").replace("(?P<url>.*)$", "nonsense")
     filled = re.sub("<(breaker|str):name>", "bank-api", filled).replace("<str:override>", "forced_open")
     filled = filled.replace("<form:form>", "csv").replace("<path:content_type_id>", "1")
     return "/" + filled.replace("<path:object_id>", pk).replace("<id>", pk)

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -451,6 +452,13 @@ def test_no_text_of_a_rule_or_a_message_shows_where_it_goes(rule: Save):
     assert saved.masked_address == "https://hooks.example/…"
 
 
+def seen_by(client: Client, page: str) -> str:
+    """The mark of what stands, as the form on the page sends it back."""
+    found = re.search(r'name="seen" value="(\w+)"', client.get(page).content.decode())
+    assert found is not None
+    return found[1]
+
+
 def test_the_admin_takes_a_rule_and_never_shows_its_address(admin_user: User, receiver: Receiver, alice: Actor):
     client = Client()
     client.force_login(admin_user)
@@ -467,10 +475,12 @@ def test_the_admin_takes_a_rule_and_never_shows_its_address(admin_user: User, re
         text = client.get(page).content.decode()
         assert "T0KEN" not in text
         assert "s1gn" not in text
+    given["seen"] = seen_by(client, change)
     answer = client.post(change, {**given, "address": "", "signing_secret": "", "after": "7"})
     assert answer.status_code == 302
     saved.refresh_from_db()
     assert (saved.after, saved.address, saved.signing_secret) == (7.0, f"{receiver.url}/T0KEN", "s1gn")
+    given["seen"] = seen_by(client, change)
     wrong = client.post(change, {**given, "address": "", "channel": "apprise"})
     assert wrong.status_code == 302 or "no address that apprise knows" in wrong.content.decode()
     assert client.post(add, {**given, "name": "b", "address": ""}).status_code == 200, "an address is needed"
@@ -488,7 +498,7 @@ def test_the_admin_removes_a_signing_secret_when_told_to_and_only_then(admin_use
     saved = rule(signing_secret="s1gn")
     change = f"/admin/breakers/notificationrule/{saved.pk}/change/"
     given = {"name": saved.name, "enabled": "on", "levels": ["error"], "groups": "", "after": "5", "quiet": "60",
-             "channel": "webhook", "address": "", "signing_secret": ""}  # fmt: skip
+             "channel": "webhook", "address": "", "signing_secret": "", "seen": seen_by(client, change)}  # fmt: skip
     offered = '<input type="checkbox" name="unsign"'
     assert offered in client.get(change).content.decode()
     both = client.post(change, {**given, "signing_secret": "n3w", "unsign": "on"}).content.decode()
@@ -498,6 +508,7 @@ def test_the_admin_removes_a_signing_secret_when_told_to_and_only_then(admin_use
     unsigned = NotificationRule.objects.get()
     assert (unsigned.signing_secret, unsigned.address) == ("", saved.address)
     assert offered not in client.get(change).content.decode(), "there is none"
+    given["seen"] = seen_by(client, change)
     assert client.post(change, {**given, "signing_secret": "n3w"}).status_code == 302
     assert NotificationRule.objects.get().signing_secret == "n3w"
 
