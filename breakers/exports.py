@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,8 @@ from breakers.models import ConfigChange, StateChange
 Form = Literal["csv", "json"]
 PIECE: Final = 250
 """Rows, some hundredths of a second's work: who reads something else comes in between two pieces."""
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = re.compile(r"^(?=[\t\r\n]|\s*[=+\-@＝＋－＠])|(?<=[;\t|\r\n])(?=\s*[=+\-@＝＋－＠])")
+"""Where a cell would begin as a formula: also amid a text, for who splits at something else than commas."""
 Row = tuple[Any, ...]
 
 
@@ -124,5 +126,5 @@ def _cell(value: object) -> object:
     """Text that a spreadsheet would run as a formula is marked as text: clients choose causes and reasons."""
     value = _plain(value)
     if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+        value = json.dumps(value, ensure_ascii=False)
+    return _FORMULA.sub("'", value) if isinstance(value, str) else value

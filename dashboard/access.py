@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import get_user
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 from django.http.cookie import parse_cookie
 from django.http.request import split_domain_port, validate_host
@@ -41,6 +42,8 @@ def same_origin(headers: Headers) -> bool:
     host, origin = headers.get("host", ""), urlsplit(headers.get("origin", ""))
     domain, _ = split_domain_port(host)
     ours = bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS) and origin.netloc.lower() == host.lower()
+    if settings.SESSION_COOKIE_SECURE and origin.scheme != "https":
+        return False  # whoever is on the way could have written that page
     return ours or any(_trusts(trusted, origin.scheme, origin.netloc) for trusted in settings.CSRF_TRUSTED_ORIGINS)
 
 
@@ -49,10 +52,26 @@ def _trusts(trusted: str, scheme: str, netloc: str) -> bool:
     return scheme == pattern.scheme and is_same_domain(netloc.lower(), pattern.netloc.lstrip("*").lower())
 
 
+def who_asks(headers: Headers) -> str:
+    """As the log of refusals calls them. Blocks: two queries."""
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    if scheme:
+        key = authenticate_key(secret.strip()) if scheme.lower() == "bearer" else None
+        return "an unknown key" if key is None else f"key:{key}"
+    user = _user_of(headers)
+    return "nobody" if user is None else f"user:{user.get_username()}"
+
+
 def _is_signed_in(headers: Headers) -> bool:
+    return _user_of(headers) is not None
+
+
+def _user_of(headers: Headers) -> AbstractBaseUser | None:
+    """Whose session it is."""
     key = parse_cookie(headers.get("cookie", "")).get(settings.SESSION_COOKIE_NAME)
     if not key:
-        return False
+        return None
     request: Any = HttpRequest()  # get_user asks for no more than the session
     request.session = import_module(settings.SESSION_ENGINE).SessionStore(key)
-    return bool(get_user(request).is_authenticated)
+    found = get_user(request)
+    return found if isinstance(found, AbstractBaseUser) else None

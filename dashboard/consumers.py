@@ -15,7 +15,7 @@ from channels.db import database_sync_to_async
 from breakers.access import address_of_scope, refused
 from breakers.outage import AWAY
 
-from .access import Headers, headers_of, may_read
+from .access import Headers, headers_of, may_read, who_asks
 from .gate import watch
 from .hub import Reader, Send, hub
 
@@ -32,6 +32,7 @@ Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 # its own thread a call: the shared one would make a reader wait for every other database user of the process
 _admitted = database_sync_to_async(may_read, thread_sensitive=False)
+_named = database_sync_to_async(who_asks, thread_sensitive=False)
 
 
 class Standing:
@@ -86,12 +87,13 @@ class FeedConsumer:
         await self._receive()  # websocket.connect
         try:
             admitted = await _admitted(self._headers)
+            who = "" if admitted else await _named(self._headers)
         except AWAY:  # no refusal: that would be the end of the page's attempts
             await self._send({"type": "websocket.accept"})
             await self._send({"type": "websocket.close", "code": BUSY})
             return
         if not admitted:
-            refused(who="a reader", what="/ws/feed", where=self._where, why="neither signed in here nor a key to read")
+            refused(who=who, what="/ws/feed", where=self._where, why="neither signed in here nor a key to read")
             await self._send({"type": "websocket.close", "code": SIGNED_OUT})
             return
         await self._send({"type": "websocket.accept"})

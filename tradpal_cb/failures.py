@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import csrf, defaults
 from django.views.debug import SafeExceptionReporterFilter
 
+from breakers.access import refused_request
+
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, DisallowedHost):
+        refused_request(request, "for another host")
     if _wants_page(request):
         return defaults.bad_request(request, exception)
     return _error(400, "bad_request", "The request cannot be read, or is for another host.")

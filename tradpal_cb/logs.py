@@ -27,6 +27,7 @@ logger = logging.getLogger("breakers")
 FORMATS: Final = ("text", "json")
 _QUIET: Final = {
     **dict.fromkeys(("axes", "daphne", "django.server"), "WARNING"),
+    "django.security.DisallowedHost": "CRITICAL",  # a traceback for each: `breakers.access` has the line
     "apprise": "CRITICAL",  # it writes addresses with their tokens, at ERROR those that it cannot read
     "urllib3": "ERROR",  # beneath it: paths with tokens
 }

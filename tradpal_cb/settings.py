@@ -104,10 +104,11 @@ else:
     # Some threads end with what they did, and their connections with them: only a pool keeps their number down.
     # Who gets none within seconds is told so: a database that is away must not hold up those who can do without.
     # What the URL asks for besides, as ?sslmode=require, stays.
+    _connections = variables.POOL.read()
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": 2,
         **DATABASES["default"].get("OPTIONS", {}),
-        "pool": {"min_size": 2, "max_size": variables.POOL.read(), "timeout": 2.0},
+        "pool": {"min_size": min(2, _connections), "max_size": _connections, "timeout": 2.0},
     }
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # one that did not survive the database's restart is replaced
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -122,6 +123,7 @@ CHANNEL_LAYERS = {
 
 # --- people and keys ---------------------------------------------------------------------------------------------
 LOGIN_URL = "dashboard:login"
+LOGIN_REDIRECT_URL = "dashboard:overview"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
@@ -138,7 +140,7 @@ AXES_COOLOFF_TIME = timedelta(minutes=variables.SIGN_IN_LOCK.read())
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # a name alone would let anybody lock anybody out
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_CLIENT_IP_CALLABLE = "breakers.access.addresses.storable_address_of"
+AXES_CLIENT_IP_CALLABLE = "breakers.access.addresses.storable_network_of"
 AXES_LOCKOUT_CALLABLE = "breakers.access.sign_in.locked_out"
 AXES_HANDLER = "breakers.access.sign_in.Attempts"
 AXES_DISABLE_ACCESS_LOG = True  # of successes; failures are kept to be counted

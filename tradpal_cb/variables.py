@@ -70,6 +70,13 @@ def count(given: str) -> int:
     return int(given)
 
 
+def some(given: str) -> int:
+    found = count(given)
+    if not found:
+        raise Unreadable("a whole number, 1 or more")
+    return found
+
+
 def rate(given: str) -> float:
     try:
         found = float(given)
@@ -182,7 +189,7 @@ EVENTS_LENGTH: Final = Variable(
 EVENTS_MAX_AGE: Final = Variable(
     "CIRCUIT_BREAKER_EVENTS_MAX_AGE", count, 3600, "seconds after which a recovery in the stream is old news"
 )
-POOL: Final = Variable("CIRCUIT_BREAKER_POOL", count, 12, "connections to PostgreSQL that one server opens at the most")
+POOL: Final = Variable("CIRCUIT_BREAKER_POOL", some, 12, "connections to PostgreSQL that one server opens at the most")
 AUTO_REGISTER: Final = Variable(
     "CIRCUIT_BREAKER_AUTO_REGISTER", flag, True, "breakers that a service reports are recorded"
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
 from django.conf import settings
@@ -11,6 +11,8 @@ from django.http import HttpRequest
 
 UNKNOWN: Final = "unknown"
 NOWHERE: Final = "::"
+LINE: Final = 64
+"""Bits that all addresses of one line have in common: whoever has one has more than anybody can count."""
 
 
 def address_of(request: HttpRequest) -> str:
@@ -19,16 +21,22 @@ def address_of(request: HttpRequest) -> str:
     return _address(forwarded, request.META.get("REMOTE_ADDR") or "")
 
 
-def storable_address_of(request: HttpRequest) -> str:
-    """The same for columns that hold addresses only: those of nowhere (a local socket) count as one."""
+def network_of(request: HttpRequest) -> str:
+    """The same, for limits: of IPv6 the first address of its line, since nobody has a single one."""
     found = address_of(request)
+    return str(IPv6Network((found, LINE), strict=False).network_address) if ":" in found else found
+
+
+def storable_network_of(request: HttpRequest) -> str:
+    """The same for columns that hold addresses only: those of nowhere (a local socket) count as one."""
+    found = network_of(request)
     return NOWHERE if found == UNKNOWN else found
 
 
 def address_of_scope(scope: Mapping[str, Any]) -> str:
     """The same, of a websocket's ASGI scope."""
-    headers = {name.lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
-    return _address(headers.get(b"x-forwarded-for", ""), (scope.get("client") or ("",))[0])
+    lines = (value.decode("latin-1") for name, value in scope.get("headers", ()) if name.lower() == b"x-forwarded-for")
+    return _address(",".join(lines), (scope.get("client") or ("",))[0])
 
 
 def _address(forwarded: str, peer: str) -> str:
@@ -37,6 +45,11 @@ def _address(forwarded: str, peer: str) -> str:
     hops = [hop.strip() for hop in forwarded.split(",")]
     text = hops[-proxies] if 0 < proxies <= len(hops) else peer
     try:
-        return str(ip_address(text))
+        return str(_plain(ip_address(text)))
     except ValueError:
         return UNKNOWN
+
+
+def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """A socket for both kinds writes one as the other."""
+    return getattr(address, "ipv4_mapped", None) or address

@@ -43,33 +43,38 @@ class RefusalLog:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
         if response.status_code in _WHY:
-            refused_request(request, _WHY[response.status_code])
+            refused_request(request, _WHY[response.status_code], response.status_code)
         elif response.status_code == 302 and _is_sent_away(request, response):
             refused_request(request, "sent to sign in")
         return response
 
 
-def refused_request(request: HttpRequest, why: str) -> None:
+def refused_request(request: HttpRequest, why: str, status: int = 403) -> None:
     """What a view refuses by an answer that does not show it."""
     what = f"{request.method} {request.path}"  # not the query: it may hold what was meant to stay secret
-    refused(who=_who(request), what=what, where=address_of(request), why=why)
+    refused(who=_who(request, status), what=what, where=address_of(request), why=why)
 
 
 def _is_sent_away(request: HttpRequest, response: HttpResponse) -> bool:
     if urlsplit(response["Location"]).path not in (resolve_url(settings.LOGIN_URL), reverse("admin:login")):
         return False
-    return request.method not in _LOOKING or request.user.is_authenticated
+    return request.method not in _LOOKING or request.user.is_authenticated or "Authorization" in request.headers
 
 
-def _who(request: HttpRequest) -> str:
-    """The name of the key or the user; REST framework leaves both on Django's request."""
+def _who(request: HttpRequest, status: int) -> str:
+    """The name of the key or the user; REST framework leaves both on Django's request.
+
+    It leaves nobody where a session lacked its token: whose that is the middleware knew before.
+    """
     key = getattr(request, "auth", None)
     if key is not None:
         return f"key:{key}"
-    user = getattr(request, "user", None)
-    if user is not None and user.is_authenticated:
-        return f"user:{user.get_username()}"
-    return "an unknown key" if "Authorization" in request.headers else "nobody"
+    for user in (getattr(request, "user", None), getattr(request, "_cached_user", None)):
+        if user is not None and user.is_authenticated:
+            return f"user:{user.get_username()}"
+    if "Authorization" not in request.headers:
+        return "nobody"
+    return "an unknown key" if status == 401 else "a key"  # of which nobody looked whose it is
 
 
 def sign_in_failed(credentials: Mapping[str, Any], request: HttpRequest | None = None, **_: object) -> None:

@@ -12,7 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from .addresses import address_of
+from .addresses import network_of
 from .buckets import buckets
 
 BURST: Final = 20
@@ -28,7 +28,7 @@ class AttemptsBackend:  # without Django's base, whose get_user would take sessi
         if request is None:
             return
         rate = getattr(settings, "CIRCUIT_BREAKER_SIGN_IN_RATE", DEFAULT_RATE)
-        wait = buckets.take(f"sign-in {address_of(request)}", rate=rate, burst=BURST)
+        wait = buckets.take(f"sign-in {network_of(request)}", rate=rate, burst=BURST)
         if wait:
             request.axes_locked_out = True  # type: ignore[attr-defined]  # what axes' middleware looks for
             request.sign_in_wait = wait  # type: ignore[attr-defined]  # for the answer below

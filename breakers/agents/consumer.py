@@ -85,7 +85,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
     async def _admit(self) -> None:
         """By key alone: cookies say nothing here."""
         try:
-            self._key = await _in_thread(_agent_key, dict(self.scope["headers"]).get(b"authorization", b""))
+            self._key, who = await _in_thread(_agent_key, dict(self.scope["headers"]).get(b"authorization", b""))
         except DatabaseError:  # not a refusal: that would stop the agent for good
             await self.accept()
             await self._dismiss(BUSY)
@@ -94,7 +94,7 @@ class AgentConsumer(AsyncWebsocketConsumer):
             await self.accept()
         else:
             self._closed = True
-            refused(who="an agent", what="/ws/agent", where=address_of_scope(self.scope), why=REFUSED.reason)
+            refused(who=who, what="/ws/agent", where=address_of_scope(self.scope), why=REFUSED.reason)
             sent_away(REFUSED, self._who)
             await self.close()
 
@@ -203,11 +203,13 @@ class AgentConsumer(AsyncWebsocketConsumer):
             await self.base_send({"type": "websocket.close", "code": why.code, "reason": why.reason})
 
 
-def _agent_key(authorization: bytes) -> int:
-    """Id of the key; 0 for one that does not open this door."""
+def _agent_key(authorization: bytes) -> tuple[int, str]:
+    """Id of the key, 0 for one that does not open this door; and as the log of refusals calls it."""
     scheme, _, secret = authorization.decode("latin-1").partition(" ")
-    key = authenticate_key(secret.strip(), "agent") if scheme.lower() == "bearer" else None
-    return 0 if key is None else key.pk
+    key = authenticate_key(secret.strip()) if scheme.lower() == "bearer" else None
+    if key is None:
+        return 0, "an unknown key" if scheme else "nobody"
+    return key.pk if key.allows("agent") else 0, f"key:{key}"
 
 
 async def _in_thread(act: Callable[..., Any], *arguments: object) -> Any:

@@ -11,7 +11,7 @@ from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from breakers.access import address_of, buckets
+from breakers.access import buckets, network_of
 
 from .permissions import key_of
 
@@ -48,12 +48,12 @@ def _wait_of(request: Request | HttpRequest) -> float:
         return _take(f"key {key.pk}", "CIRCUIT_BREAKER_KEY_RATE", KEY_RATE)
     if user.is_authenticated:
         return _take(f"user {user.pk}", "CIRCUIT_BREAKER_USER_RATE", PERSON_RATE)
-    return _take(f"stranger {address_of(request)}", "CIRCUIT_BREAKER_ANONYMOUS_RATE", STRANGER_RATE)
+    return _take(f"stranger {network_of(request)}", "CIRCUIT_BREAKER_ANONYMOUS_RATE", STRANGER_RATE)
 
 
 def _take(caller: str, setting: str, default: float) -> float:
     rate = getattr(settings, setting, default)
-    return buckets.take(caller, rate=rate, burst=_SECONDS_OF_BURST * rate)
+    return buckets.take(caller, rate=rate, burst=max(_SECONDS_OF_BURST * rate, 1.0))
 
 
 class CallerThrottle(BaseThrottle):
@@ -72,10 +72,10 @@ class CallerThrottle(BaseThrottle):
 
 def may_try_keys(request: HttpRequest) -> None:
     """Raises ``Throttled`` for an address that came with many wrong keys: their digests are not even looked up."""
-    caller = f"wrong key {address_of(request)}"
+    caller = f"wrong key {network_of(request)}"
     if not buckets.may(caller, rate=_WRONG_KEYS, burst=_WRONG_KEYS_BURST):
         raise Throttled(wait=1)
 
 
 def note_wrong_key(request: HttpRequest) -> None:
-    buckets.take(f"wrong key {address_of(request)}", rate=_WRONG_KEYS, burst=_WRONG_KEYS_BURST)
+    buckets.take(f"wrong key {network_of(request)}", rate=_WRONG_KEYS, burst=_WRONG_KEYS_BURST)
