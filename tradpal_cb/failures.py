@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final
-
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import csrf, defaults
-from django.views.debug import SafeExceptionReporterFilter
 
 from breakers.access import refused_request
 
@@ -38,16 +34,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if _wants_page(request):
         return defaults.server_error(request)
     return _error(500, "internal", "Something went wrong here; it was logged.")
-
-
-class ReporterFilter(SafeExceptionReporterFilter):
-    """What error pages and reports show of the settings: also no password within an address, as that of Redis."""
-
-    _PASSWORD: Final = re.compile(r"(?<=://)[^/\s]*@")
-
-    def cleanse_setting(self, key: Any, value: Any) -> Any:  # as its parent
-        cleansed = super().cleanse_setting(key, value)
-        return self._PASSWORD.sub(f"{self.cleansed_substitute}@", cleansed) if type(cleansed) is str else cleansed
 
 
 def _wants_page(request: HttpRequest) -> bool:

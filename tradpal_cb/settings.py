@@ -161,7 +161,8 @@ CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "tradpal_cb.failures.stale_form"
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-DEFAULT_EXCEPTION_REPORTER_FILTER = "tradpal_cb.failures.ReporterFilter"
+DEFAULT_EXCEPTION_REPORTER = "tradpal_cb.discretion.Reporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "tradpal_cb.discretion.ReporterFilter"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'none'"],

@@ -114,7 +114,12 @@ def database(given: str) -> dict[str, Any]:
 SECRET_KEY: Final = Variable(
     "DJANGO_SECRET_KEY", text, "", "signs sessions; 50 random characters or more", "required unless `DJANGO_DEBUG=1`"
 )
-DEBUG: Final = Variable("DJANGO_DEBUG", flag, False, "never where others reach it: error pages show source")
+DEBUG: Final = Variable(
+    "DJANGO_DEBUG",
+    flag,
+    False,
+    "never where others reach it: error pages show source, though no secret that is known by its name or look",
+)
 ALLOWED_HOSTS: Final = Variable(
     "DJANGO_ALLOWED_HOSTS",
     names,
