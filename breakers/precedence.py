@@ -19,6 +19,10 @@ from typing import Final
 LAPSES: Final = 0.05
 """Seconds after which a claim is void: what takes longer waits for something itself, and others may go on meanwhile."""
 
+GIVES_WAY: Final = 0.02
+"""Seconds that a thread which computes gives way at most: as long as an edit takes."""
+_MOMENT: Final = 0.0005
+
 
 class Precedence:
     def __init__(self, lapses: float = LAPSES) -> None:
@@ -43,6 +47,19 @@ class Precedence:
 
 
 precedence: Final = Precedence()
+
+
+class Yielding:
+    """Lets a thread that computes for long let go first what takes precedence, ``longest`` seconds in all at most."""
+
+    def __init__(self, longest: float = GIVES_WAY) -> None:
+        self._left = longest
+
+    def give_way(self) -> None:
+        """To be called between two parts of the work, with no lock held."""
+        while precedence.claimed and self._left > 0:
+            time.sleep(_MOMENT)
+            self._left -= _MOMENT
 
 
 async def written() -> None:

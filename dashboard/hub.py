@@ -146,7 +146,7 @@ class Hub:
         self.poke()
 
     async def _run(self) -> None:
-        self._version = fleet.version
+        self._version = await asyncio.to_thread(lambda: fleet.version)
         self._events.clear()
         self._poked = False
         leave_fleet, leave_events = fleet.subscribe(self.poke), fleet.on_event(self.note)

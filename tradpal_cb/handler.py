@@ -3,7 +3,7 @@
 The stock handler changes threads wherever the colour changes between handler, middleware and view, puts all
 synchronous code of a process on one thread, and lets that thread die with the request. Here the whole synchronous
 stack runs in one of a few long-lived threads, so that database connections can live as long as they. The addresses
-that programs ask all day need no thread at all: see ``tradpal_cb.turns``.
+that programs ask all day need neither Django nor a thread: see ``tradpal_cb.at_once``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import islice
 from typing import IO, Any, Final
 
@@ -28,7 +27,7 @@ from django.urls import set_script_prefix
 from breakers.precedence import precedence
 from tradpal_cb.endings import close_connections_at_exit
 from tradpal_cb.streams import PatientSend, while_read
-from tradpal_cb.turns import Gate, Looks, Turns
+from tradpal_cb.turns import Gate
 
 THREADS: Final = 4
 """Enough to answer while some wait for the database; each more is one more that takes turns with the event loop."""
@@ -52,16 +51,15 @@ class OneHopHandler(ASGIHandler):
         self.load_middleware(is_async=False)  # not its parent's way, which would load it for the event loop
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="http")
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="http-write")
-        from breakers import publish  # here, as the middleware: they need the app registry
-        from breakers.api import hot
+        from tradpal_cb.at_once import AtOnce  # here, as the middleware: it needs the app registry
 
-        self._hot = hot
-        self._looks, self._turns, self._gate = Looks(hot.look), Turns(), Gate()
-        publish.subscribe(self._looks.outdate)
+        self._at_once, self._gate = AtOnce(), Gate()
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:  # ASGI callables of any server
         if scope["type"] != "http":
             raise ValueError(f"only HTTP is answered here, not {scope['type']}")
+        if await self._at_once.answer(scope, send):
+            return
         try:
             body = await self.read_body(receive)
         except RequestAborted:
@@ -76,35 +74,20 @@ class OneHopHandler(ASGIHandler):
             body.close()
 
     async def _respond(self, scope: Scope, body: Any, request: ASGIRequest) -> HttpResponseBase:
-        """On the event loop where that takes neither database nor long, else in a thread."""
+        """In a thread."""
         _tell_length(request, body)
-        if self._hot.may_be_answered_at_once(request):
-            response = await self._at_once(scope, request)
-            if response is not None:
-                return response
-            first, request = request, self.request_class(scope, body)  # untouched by what was tried
-            self._hot.begin_anew(request, first)
         found: HttpResponseBase
         if request.method in _READING:
             async with self._gate.passed():
                 found = await _hop(self._pool, self._answer, scope, request)
+            self._at_once.learn(scope, request, found)
         else:
             with precedence.taken():
                 found = await _hop(self._writers, self._answer, scope, request)
         return found
 
-    async def _at_once(self, scope: Scope, request: ASGIRequest) -> HttpResponseBase | None:
-        secret = self._hot.secret_of(request)
-        if self._looks.good and self._hot.is_trusted(secret):
-            self._looks.renew(secret)
-        elif not await self._looks.take(secret):
-            return None
-        self._hot.mark_at_once(request)
-        found = await self._turns.take(partial(self._answer, scope, request))
-        return None if isinstance(found, self._hot.Elsewhere) else found
-
     def _answer(self, scope: Scope, request: ASGIRequest) -> HttpResponseBase:
-        """In a thread, or in turn on the event loop: all that Django does for one request, with its signals."""
+        """In a thread: all that Django does for one request, with its signals."""
         set_script_prefix(get_script_prefix(scope))
         request_started.send(sender=self.__class__, scope=scope)
         response: HttpResponseBase = self.get_response(request)

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -160,8 +160,11 @@ class Gate:
             self._admit(loop)
 
 
+Job = Callable[[], None]
+
+
 class Looks:
-    """``look`` in a thread of its own, once for all that came while the last one was under way.
+    """``look`` in a thread of its own, once for all that came while the last one was under way; then their jobs.
 
     A look is good for a moment, unless :meth:`outdate` says, on any thread, that there is something new to see.
     Of one event loop at a time, as :class:`Turns`.
@@ -173,6 +176,7 @@ class Looks:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next: asyncio.Future[bool] | None = None
         self._about: set[str] = set()
+        self._jobs: dict[str, Job] = {}
         self._busy = False
         self._news = self._seen = 0
         self._good_until = 0.0
@@ -185,8 +189,12 @@ class Looks:
         """Whether the last look still is."""
         return self._seen == self._news and time.monotonic() < self._good_until
 
-    async def take(self, about: str) -> bool:
-        """Returns after a look at ``about`` that began after this call; whether it succeeded."""
+    async def take(self, about: str, jobs: Mapping[str, Job] | None = None) -> bool:
+        """Returns after a look at ``about`` that began after this call, and ``jobs``; whether the look succeeded.
+
+        Of jobs that several bring under one name one is done. They raise nothing.
+        """
+        self._jobs.update(jobs or {})
         return await asyncio.shield(self._asked(about))  # one that leaves takes nothing from the others
 
     def renew(self, about: str) -> None:
@@ -207,30 +215,40 @@ class Looks:
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         waiting, self._next = self._next, None
         about, self._about = self._about, set()
-        if waiting is None:
+        jobs, self._jobs = list(self._jobs.values()), {}
+        if waiting is None or loop is not self._loop:
             return
         self._busy = True
-        news, until = self._news, time.monotonic() + self._good_for
-        done = loop.run_in_executor(self._pool, self._take, about)
+        news, begun = self._news, time.monotonic()
+        done = loop.run_in_executor(self._pool, self._take, about, jobs)
 
         def end(_: object) -> None:
             if loop is not self._loop:
                 return
-            self._busy = False
             succeeded = not done.cancelled() and done.result()
-            self._seen, self._good_until = news, until if succeeded else 0.0
+            self._seen, self._good_until = news, begun + self._good_for if succeeded else 0.0
             waiting.set_result(succeeded)
-            self._begin(loop)
+            if jobs:  # who reads waits, that who reports need not: a thread that always computes is in its way
+                loop.call_later(time.monotonic() - begun, rested)
+            else:
+                rested()
+
+        def rested() -> None:
+            if loop is self._loop:
+                self._busy = False
+                self._begin(loop)
 
         done.add_done_callback(end)
 
-    def _take(self, about: Collection[str]) -> bool:
+    def _take(self, about: Collection[str], jobs: Iterable[Job]) -> bool:
         try:
             self._look(about)
             close_old_connections()
         except Exception:  # whatever it is, the request meets it too, in its own thread, and tells its client
             logger.debug("A look at the database failed", exc_info=True)
             return False
+        for job in jobs:
+            job()
         return True
 
     def close(self) -> None:

@@ -23,8 +23,7 @@ def address_of(request: HttpRequest) -> str:
 
 def network_of(request: HttpRequest) -> str:
     """The same, for limits: of IPv6 the first address of its line, since nobody has a single one."""
-    found = address_of(request)
-    return str(IPv6Network((found, LINE), strict=False).network_address) if ":" in found else found
+    return _line(address_of(request))
 
 
 def storable_network_of(request: HttpRequest) -> str:
@@ -34,9 +33,18 @@ def storable_network_of(request: HttpRequest) -> str:
 
 
 def address_of_scope(scope: Mapping[str, Any]) -> str:
-    """The same, of a websocket's ASGI scope."""
+    """The same, of an ASGI scope."""
     lines = (value.decode("latin-1") for name, value in scope.get("headers", ()) if name.lower() == b"x-forwarded-for")
     return _address(",".join(lines), (scope.get("client") or ("",))[0])
+
+
+def network_of_scope(scope: Mapping[str, Any]) -> str:
+    """As ``network_of``, of an ASGI scope."""
+    return _line(address_of_scope(scope))
+
+
+def _line(address: str) -> str:
+    return str(IPv6Network((address, LINE), strict=False).network_address) if ":" in address else address
 
 
 def _address(forwarded: str, peer: str) -> str:

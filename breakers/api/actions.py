@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework import status
 from rest_framework.exceptions import ValidationError
@@ -20,6 +21,7 @@ from breakers.fleet import fleet
 from breakers.problems import VersionConflict
 
 from .base import FleetView, asked, config_of, given, paged, record_of, row_of, versioned
+from .memory import JSON, with_rows
 from .parsing import expected_version
 from .permissions import MayEdit, MayOverride, MayReset, actor_of
 from .rows import select_rows
@@ -38,8 +40,8 @@ class BreakersView(FleetView):
 
     permission_by_method: ClassVar = {"POST": MayEdit}
 
-    def get(self, request: Request) -> Response:
-        return paged(select_rows(fleet.rows(), **asked(RowsQuery, request)), request)
+    def get(self, request: Request) -> HttpResponse:
+        return HttpResponse(list_body(request), content_type=JSON)
 
     def post(self, request: Request) -> Response:
         wanted = given(CreateInput, request)
@@ -50,6 +52,13 @@ class BreakersView(FleetView):
         answer = Response(breaker_detail(name), status=status.HTTP_201_CREATED)
         answer["Location"] = request.build_absolute_uri(f"/circuit-breakers/{name}")
         return versioned(answer, record_of(name).version)
+
+
+def list_body(request: Request) -> bytes:
+    """One page of the rows that the query asks for."""
+    page = paged(select_rows(fleet.rows(), **asked(RowsQuery, request)), request).data
+    rows = page.pop("results")
+    return with_rows(page, "results", rows)
 
 
 def _texts(wanted: Mapping[str, Any]) -> dict[str, str]:

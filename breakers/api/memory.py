@@ -1,28 +1,27 @@
-"""What the hot addresses remember: whose key was valid a moment ago, and lists as they were last told."""
+"""What the hot addresses remember: whose key was valid a moment ago, what was written of each row, and whole lists."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rest_framework.renderers import JSONRenderer
+from rest_framework.utils.encoders import JSONEncoder
 
-from breakers.fleet import fleet
+from breakers.fleet import Edition, Row, fleet
 from breakers.models import ApiKey
 from breakers.services import authenticate_key
 
+JSON: Final = "application/json"
 TRUSTED: Final = 1.0
 """Seconds that a key is taken for valid after the database said so: a revoked one stops within them."""
 MANY_KEYS: Final = 1000
 MANY_ANSWERS: Final = 64
-MOMENT: Final = 0.05
-"""Seconds that a list made of what was observed is told at once, although a report has come since."""
-_COST_SHARE: Final = 4.0
-"""So that making lists takes a fifth of the time at most, however fast reports come."""
+FEW_PIECES: Final = 1000
+"""That are kept without a look whether their rows still stand."""
 
 
 class KnownKeys:
@@ -34,11 +33,7 @@ class KnownKeys:
 
     def find(self, secret: str) -> ApiKey | None:
         """One query at most once a second for each key; a wrong one is never remembered."""
-        digest, now = _digest(secret), time.monotonic()
-        seen, key = self._known.get(digest, (0.0, None))
-        if key is not None and now - seen < TRUSTED:
-            return key
-        return self.ask(secret)
+        return self.trusted(secret) or self.ask(secret)
 
     def ask(self, secret: str) -> ApiKey | None:
         """What the database says now, remembered for a second."""
@@ -58,10 +53,10 @@ class KnownKeys:
         if time.monotonic() - self._known.get(_digest(secret), (0.0, None))[0] >= TRUSTED / 2:
             self.ask(secret)
 
-    def trusts(self, secret: str) -> bool:
-        """Whether :meth:`find` would find it without a query."""
+    def trusted(self, secret: str) -> ApiKey | None:
+        """What :meth:`find` would find without a query."""
         seen, key = self._known.get(_digest(secret), (0.0, None))
-        return key is not None and time.monotonic() - seen < TRUSTED
+        return key if time.monotonic() - seen < TRUSTED else None
 
     def __contains__(self, secret: str) -> bool:
         """Whether it was valid when the database was last asked, however long ago."""
@@ -76,64 +71,107 @@ def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
+class Pieces:
+    """What was written of each row, for as long as the row stands: rows are never changed, only replaced.
+
+    So a piece is never older than its row, and a list of a thousand of which twenty changed writes twenty.
+    """
+
+    def __init__(self, write: Callable[[Row], str]) -> None:
+        self._write = write
+        self._written: dict[str, tuple[Row, str]] = {}
+        self._most = FEW_PIECES
+
+    def of(self, row: Row) -> str:
+        known = self._written.get(row["name"])
+        if known is None or known[0] is not row:
+            if len(self._written) >= self._most:
+                self._forget_the_gone()
+            known = self._written[row["name"]] = row, self._write(row)
+        return known[1]
+
+    def _forget_the_gone(self) -> None:
+        self._written = {name: each for name, each in list(self._written.items()) if fleet.row(name) is each[0]}
+        self._most = max(2 * len(self._written), FEW_PIECES)
+
+    def __len__(self) -> int:
+        return len(self._written)
+
+
+def with_rows(head: Mapping[str, Any], name: str, rows: Iterable[Row]) -> bytes:
+    """The object ``head`` with the rows as its last member, called ``name``; byte for byte what REST framework writes.
+
+    Row by row: the encoder lets nobody else run before it is done, and a thousand at once take it ten milliseconds.
+    """
+    return f'{text(head)[:-1]},"{name}":[{",".join(map(row_pieces.of, rows))}]}}'.encode()
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     body: bytes
-    version: int
-    revision: int
+    edition: Edition | None
+    """Of the fleet that it was made of; ``None`` where that changed meanwhile."""
     at: float
-    """Monotonic."""
-    cost: float
-    """Seconds that it took to make."""
+    """When it was begun, or was last found to be true still. Monotonic."""
 
 
 class KeptAnswers:
-    """Bodies made of the fleet as it stood at one version."""
+    """Bodies made of the fleet as it stood in one edition."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._making = threading.Lock()
         self._bodies: dict[str, _Kept] = {}
 
-    def get(self, address: str, make: Callable[[], Any]) -> bytes:
-        """As the fleet stands now; made once, however many ask."""
-        kept = self._bodies.get(address)
-        if kept is not None and kept.version == fleet.version:
-            return kept.body
-        with self._making:
-            kept = self._bodies.get(address)
-            if kept is None or kept.version != fleet.version:
-                kept = self._made(address, make)
-            return kept.body
+    def get(self, address: str, make: Callable[[], bytes]) -> bytes:
+        """As the fleet stands now; made once, however many ask. Derives what changed: not on an event loop."""
+        return self._current(address) or self._made(address, make)
 
-    def ready(self, address: str) -> bytes | None:
-        """What was made of what is wanted now, and observed now or a moment ago; the moment grows with the cost."""
+    def fit(self, address: str, asked: float) -> bytes | None:
+        """One that is true now, or was at some moment since ``asked`` (monotonic); derives nothing, takes no lock."""
         kept = self._bodies.get(address)
-        if kept is None or kept.revision != fleet.revision:
+        if kept is None or not (kept.at >= asked or self._is_true(kept)):
             return None
-        young = time.monotonic() - kept.at < MOMENT + _COST_SHARE * kept.cost
-        return kept.body if young or kept.version == fleet.version else None
+        return kept.body
 
-    def _made(self, address: str, make: Callable[[], Any]) -> _Kept:
-        version, revision, begun = fleet.version, fleet.revision, time.monotonic()
-        body = encoded(make())
-        kept = _Kept(body, version, revision, begun, time.monotonic() - begun)
-        with self._lock:
-            if address not in self._bodies and len(self._bodies) >= MANY_ANSWERS:
-                self._bodies = {known: each for known, each in self._bodies.items() if each.version == version}
-            if address in self._bodies or len(self._bodies) < MANY_ANSWERS:
-                self._bodies[address] = kept
-        return kept
+    def _current(self, address: str) -> bytes | None:
+        now, kept = time.monotonic(), self._bodies.get(address)
+        if kept is None or not self._is_true(kept):
+            return None
+        self._bodies[address] = _Kept(kept.body, kept.edition, now)
+        return kept.body
+
+    @staticmethod
+    def _is_true(kept: _Kept) -> bool:
+        return kept.edition is not None and kept.edition == fleet.edition
+
+    def _made(self, address: str, make: Callable[[], bytes]) -> bytes:
+        with self._making:
+            body = self._current(address)
+            if body is None:
+                begun = time.monotonic()
+                fleet.rows()  # so that there is an edition, unless more changes amid the making
+                edition = fleet.edition
+                body = make()
+                self._bodies[address] = _Kept(body, edition, begun)
+                if len(self._bodies) > MANY_ANSWERS:
+                    del self._bodies[next(iter(self._bodies))]
+        return body
+
+    def __len__(self) -> int:
+        return len(self._bodies)
 
     def clear(self) -> None:
-        with self._lock:
-            self._bodies = {}
+        self._bodies = {}
 
 
-def encoded(value: object) -> bytes:
-    """As the views' own renderer writes it."""
-    return bytes(JSONRenderer().render(value))
+_encoder: Final = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def text(value: object) -> str:
+    """As REST framework's renderer writes it."""
+    return _encoder.encode(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 known_keys = KnownKeys()
 kept_answers = KeptAnswers()
+row_pieces = Pieces(text)

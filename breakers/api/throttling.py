@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from breakers.access import buckets, network_of
+from breakers.models import ApiKey
 
 from .permissions import key_of
 
@@ -37,18 +38,23 @@ def wait_of(request: Request | HttpRequest) -> float:
     return wait
 
 
-def count_no_more(again: HttpRequest, first: HttpRequest) -> None:
-    """``again`` is the same request as ``first``, begun anew: it is not counted a second time."""
-    setattr(again, _COUNTED, getattr(first, _COUNTED, False))
-
-
 def _wait_of(request: Request | HttpRequest) -> float:
     key, user = key_of(request), request.user
     if key is not None:
-        return _take(f"key {key.pk}", "CIRCUIT_BREAKER_KEY_RATE", KEY_RATE)
+        return wait_of_key(key)
     if user.is_authenticated:
         return _take(f"user {user.pk}", "CIRCUIT_BREAKER_USER_RATE", PERSON_RATE)
-    return _take(f"stranger {network_of(request)}", "CIRCUIT_BREAKER_ANONYMOUS_RATE", STRANGER_RATE)
+    return wait_of_stranger(network_of(request))
+
+
+def wait_of_key(key: ApiKey) -> float:
+    """The same of one more request with this key."""
+    return _take(f"key {key.pk}", "CIRCUIT_BREAKER_KEY_RATE", KEY_RATE)
+
+
+def wait_of_stranger(network: str) -> float:
+    """The same of one more request of nobody in particular, who comes from there."""
+    return _take(f"stranger {network}", "CIRCUIT_BREAKER_ANONYMOUS_RATE", STRANGER_RATE)
 
 
 def _take(caller: str, setting: str, default: float) -> float:

@@ -19,6 +19,7 @@ from breakers.metrics import exposition
 from breakers.outage import AWAY, outage
 
 from .base import FleetView, asked, config_of, paged, record_of, row_of, versioned
+from .memory import JSON, with_rows
 from .serializers import ChangeOutput, ChangesQuery, HistoryQuery, TransitionOutput
 
 RECENT = 10
@@ -100,8 +101,13 @@ class ChangesView(FleetView):
 class DashboardView(FleetView):
     """``GET /dashboard`` as JSON; the pages show it as HTML to those who ask for that."""
 
-    def get(self, request: Request) -> Response:
-        return Response({"summary": fleet.summary(), "breakers": fleet.rows()})
+    def get(self, request: Request) -> HttpResponse:
+        return HttpResponse(dashboard_body(), content_type=JSON)
+
+
+def dashboard_body() -> bytes:
+    """Summary and rows."""
+    return with_rows({"summary": fleet.summary()}, "breakers", fleet.rows())
 
 
 class AlertsView(FleetView):

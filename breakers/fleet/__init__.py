@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .events import Event, Progress, iso
-from .fleet import Fleet
+from .fleet import Edition, Fleet
 from .ledger import SILENT_AFTER
 from .merged import MergedFleet
 from .openings import MOST_OPENINGS
@@ -20,6 +20,7 @@ __all__ = [
     "SILENT_AFTER",
     "Counted",
     "Drops",
+    "Edition",
     "Event",
     "Fleet",
     "MergedFleet",

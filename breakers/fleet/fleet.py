@@ -15,6 +15,7 @@ from django.utils import timezone
 from breakers import selectors
 from breakers.core.wire import Desired, DesiredBreaker, Report, ResetCommand
 from breakers.models import BreakerRecord, DesiredState, InstanceIdentity, InstanceRecord, ResetRecord
+from breakers.precedence import Yielding
 
 from .callbacks import Callbacks
 from .desired import Reset, Wanted
@@ -23,10 +24,10 @@ from .kept import KeptRows
 from .ledger import Ledger
 from .observed import InstanceFacts
 from .past import Past, recall_since, since_when
-from .picture import Counted, Picture
+from .picture import Counted, Picture, Taken
 from .rates import Volume
 from .rows import derive_instance, derive_instance_rows, derive_row
-from .summary import Summary, derive_metrics, derive_summary
+from .summary import Summary, Tallied, derive_metrics, derive_summary
 from .troubles import Drops, Troubles, derive_drops, derive_troubles
 from .view import BreakerView, Row
 
@@ -36,18 +37,27 @@ RECENT_EVENTS = 200
 MOMENT = timedelta(milliseconds=100)
 OPENINGS_READ = timedelta(hours=1)
 """How far back the history says, at the start, since when a breaker flaps."""
+SAMPLED = 100
+"""Breakers whose rates are taken under one lock."""
+PART = 16
+"""Rows that are derived under one lock: a report waits for those, half a millisecond, and not for a thousand."""
+
+Edition = tuple[int, int]
+"""How often rows were derived, and instances came and went: of no meaning but to be the same, or another."""
 
 
 class Fleet:
     """Thread-safe: one lock, held for microseconds, never while the database or a callback runs.
 
-    Rows are kept, and derived again only where something changed. ``clock`` gives aware UTC.
+    Rows are kept, and derived again only where something changed: a few at a time, for who reads all of them can wait
+    and who reports cannot. :meth:`row` alone is for event loops. ``clock`` gives aware UTC.
     """
 
     def __init__(self, clock: Callable[[], datetime] = timezone.now) -> None:
         self._clock = clock
         self._lock = threading.RLock()
         self._loading = threading.Lock()
+        self._derivations = 0
         self._subscribers: Callbacks[[]] = Callbacks()
         self._listeners: Callbacks[[Event]] = Callbacks()
         self._begin()
@@ -65,6 +75,7 @@ class Fleet:
         self._recalled = False
         self._missed: set[UUID] = set()
         self._advanced = datetime.min.replace(tzinfo=UTC)
+        self._derivations += 1
 
     def clear(self) -> None:
         """Forgets everything but the subscribers; the next :meth:`synchronise` reads the database anew. For tests."""
@@ -262,7 +273,11 @@ class Fleet:
         """Silence, expiries, rates and trends; about once a second. The instances that became gone since the last."""
         with self._lock:
             self._gone += self._ledger.advance(now)
-            self._ledger.sample(now)
+            names = tuple(self._ledger.views)
+        for begin in range(0, len(names), SAMPLED):
+            with self._lock:  # some by some: a thousand at once would hold up reports for milliseconds
+                self._ledger.sample(names[begin : begin + SAMPLED], now)
+        with self._lock:
             gone, self._gone = self._gone, []
         self._notify()
         return gone
@@ -294,19 +309,27 @@ class Fleet:
     # --- what people and programs read ----------------------------------------------------------------------------
 
     def rows(self) -> list[Row]:
-        """All breakers by name. The rows are shared: not to be changed."""
+        """All breakers by name. The rows are shared: not to be changed; one that differs is another object."""
+        self._settle_in_parts()
         with self._lock:
             self._settle()
             return self._kept.rows()
 
     def row(self, name: str) -> Row | None:
-        with self._lock:
-            self._settle()
-            return self._kept.row(name)
+        """Derives this one alone, where anything has changed that it shows; else takes no lock."""
+        if name in self._ledger.dirty:
+            with self._lock:
+                self._derive((name,))
+        return self._kept.row(name)
 
     def summary(self) -> Summary:
+        return derive_summary(self._tallied())
+
+    def _tallied(self) -> Tallied:
+        self._settle_in_parts()
         with self._lock:
-            return derive_summary(self._ledger, self.rows())
+            self._settle()
+            return Tallied.of(self._ledger, self._kept.rows())
 
     def record(self, name: str) -> BreakerRecord | None:
         """What is wanted of one breaker, as last read."""
@@ -357,32 +380,63 @@ class Fleet:
 
     def picture(self) -> Picture:
         """All that can be counted, at one moment."""
+        self._settle_in_parts()
         with self._lock:
-            rows = self.rows()
-            counted = [Counted.of(self._ledger.view(row["name"]), row) for row in rows]
+            self._settle()
+            taken = [Taken.of(self._ledger.view(row["name"]), row) for row in self._kept.rows()]
             agents = sum(facts.live and facts.linked for facts in self._ledger.instances.values())
-            return Picture(tuple(counted), dict(self._transitions), agents)
+            transitions = dict(self._transitions)
+        return Picture(tuple(map(Counted.of, taken)), transitions, agents)
 
     # --- changes --------------------------------------------------------------------------------------------------
 
     @property
+    def edition(self) -> Edition | None:
+        """Another one after whatever may change what rows or summary say; ``None`` while that is not derived yet.
+
+        Takes no lock.
+        """
+        return None if self._ledger.dirty else (self._derivations, self._ledger.comings)
+
+    @property
     def version(self) -> int:
         """Rises with each visible change of a row."""
+        self._settle_in_parts()
         with self._lock:
             self._settle()
             return self._kept.version
 
     def changed_since(self, version: int) -> tuple[int, set[str], set[str]]:
         """The version now, with the names of the rows that changed, and that went, after ``version``."""
+        self._settle_in_parts()
         with self._lock:
             self._settle()
             return self._kept.changed_since(version)
 
+    def _settle_in_parts(self) -> None:
+        """Leaves little to derive to who is about to take the lock. Gives way in between, so not on an event loop."""
+        if len(self._ledger.dirty) <= PART:
+            return
+        with self._lock:
+            names = tuple(self._ledger.dirty)
+        yielding = Yielding()
+        for begin in range(0, len(names), PART):
+            with self._lock:
+                self._derive(names[begin : begin + PART])
+            yielding.give_way()
+
     def _settle(self) -> None:
         """Derives the rows whose facts changed."""
-        dirty, self._ledger.dirty, self._hinted = self._ledger.dirty, set(), False
-        if dirty:
-            self._kept.settle({name: self._derived(name) for name in dirty})
+        self._hinted = False
+        if self._ledger.dirty:
+            self._derive(tuple(self._ledger.dirty))
+
+    def _derive(self, names: Iterable[str]) -> None:
+        """Under the lock. A name leaves ``dirty`` last: who does not find it there reads without one."""
+        changed = self._ledger.dirty.intersection(names)
+        self._kept.settle({name: self._derived(name) for name in changed})
+        self._derivations += 1
+        self._ledger.dirty -= changed
 
     def _derived(self, name: str) -> Row | None:
         record = self._wanted.records.get(name)

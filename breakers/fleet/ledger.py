@@ -27,6 +27,8 @@ class Ledger:
         self.instances: dict[UUID, InstanceFacts] = {}
         self.views: dict[str, BreakerView] = {}
         self.dirty: set[str] = set()
+        self.comings = 0
+        """Rises when an instance comes, falls silent or goes, which the summary tells also of one without breakers."""
         self._due: list[tuple[datetime, str]] = []
 
     def view(self, name: str) -> BreakerView:
@@ -92,6 +94,7 @@ class Ledger:
             facts.direct, facts.forgotten = record.direct, record.forgotten
             facts.dropped, facts.dropped_at = record.dropped, record.dropped_at
             self.instances[record.id] = facts
+            self.comings += 1
         facts.first_seen = min(facts.first_seen, record.first_seen_at)
         for name, kept in record.observed.items():
             self._recall_breaker(facts, name, Observation.from_json(kept))
@@ -123,6 +126,7 @@ class Ledger:
         facts = self.instances.get(identity.id)
         if facts is None:
             facts = self.instances[identity.id] = InstanceFacts(identity, first_seen=at, heard=at, last_seen=at)
+            self.comings += 1
         facts.identity, facts.unpersisted = identity, True
         facts.links += 1
         facts.link += 1
@@ -138,6 +142,7 @@ class Ledger:
             facts = InstanceFacts(record.identity, record.first_seen_at, heard=at, last_seen=record.last_seen_at)
             facts.dropped, facts.dropped_at = record.dropped, record.dropped_at
             self.instances[record.id] = facts
+            self.comings += 1
         facts.direct, facts.link = True, max(facts.link, 1)
         if report is None:
             self._hear(facts, at)
@@ -170,6 +175,7 @@ class Ledger:
         if facts.live and facts.gone_at is None:
             return
         facts.live, facts.gone_at, facts.unpersisted = True, None, not facts.direct
+        self.comings += 1
         for name, observation in facts.breakers.items():
             view = self.view(name)
             self._enter(facts, view, observation)
@@ -177,6 +183,7 @@ class Ledger:
 
     def _leave(self, facts: InstanceFacts, at: datetime) -> None:
         facts.live, facts.gone_at, facts.unpersisted = False, at, True
+        self.comings += 1
         for name, observation in facts.breakers.items():
             view = self.view(name)
             view.members.pop(facts.identity.id, None)
@@ -206,17 +213,18 @@ class Ledger:
         fallen: set[str] = set()
         for facts in quiet:
             facts.live = False
+            self.comings += 1
             fallen.update(facts.breakers)
             for name, observation in facts.breakers.items():
                 self.view(name).place(observation, None)
         for name in fallen:
             self._restate(self.view(name), now, now)
 
-    def sample(self, now: datetime) -> None:
+    def sample(self, names: Iterable[str], now: datetime) -> None:
         """Rates and trends; about once a second."""
         moment = now.timestamp()
-        for name, view in self.views.items():
-            if view.flow.sample(moment):
+        for name in names:
+            if self.views[name].flow.sample(moment):
                 self.dirty.add(name)
 
     # --- reports --------------------------------------------------------------------------------------------------

@@ -7,9 +7,24 @@ from dataclasses import dataclass
 
 from breakers.core.latency import LatencyHistogram
 
-from .rows import histogram_of
-from .summary import totals_of
+from .rows import merged
+from .summary import named
 from .view import BreakerView, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What is counted of one breaker, as it stood at one moment."""
+
+    row: Row
+    totals: tuple[int, ...]
+    latency: Mapping[str, int]
+    slow_limit: float | None
+
+    @classmethod
+    def of(cls, view: BreakerView, row: Row) -> Taken:
+        slow_limit = None if view.record is None else view.record.config.slow_call_rate_threshold
+        return cls(row, tuple(view.totals), dict(view.latency), slow_limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +38,8 @@ class Counted:
     """The share of slow calls that opens it; the one of failures is the row's ``limit``."""
 
     @classmethod
-    def of(cls, view: BreakerView, row: Row) -> Counted:
-        slow_limit = None if view.record is None else view.record.config.slow_call_rate_threshold
-        return cls(row, totals_of(view), histogram_of(view), slow_limit)
+    def of(cls, taken: Taken) -> Counted:
+        return cls(taken.row, named(taken.totals), merged(taken.latency), taken.slow_limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -48,7 +48,12 @@ def derive_row(view: BreakerView, record: BreakerRecord, now: datetime) -> Row:
 
 def histogram_of(view: BreakerView) -> LatencyHistogram:
     """Of all calls that the fleet ever told of."""
-    return LatencyHistogram({int(bucket): count for bucket, count in view.latency.items()})
+    return merged(view.latency)
+
+
+def merged(latency: Mapping[str, int]) -> LatencyHistogram:
+    """Of buckets as they travel."""
+    return LatencyHistogram({int(bucket): count for bucket, count in latency.items()})
 
 
 def _instance_counts(view: BreakerView) -> InstanceCounts:

@@ -131,6 +131,7 @@ class SharedLedger(Ledger):
             facts = InstanceFacts(identity, moment(passed.first_seen), heard=heard, last_seen=heard)
             facts.live = False  # until it is heard, below
             self.instances[identity.id] = facts
+            self.comings += 1
         facts.first_seen = min(facts.first_seen, moment(passed.first_seen))
         newer = self._is_newer(facts, server, passed, heard)
         if newer:
@@ -245,6 +246,7 @@ class SharedLedger(Ledger):
         if facts.live:
             return  # time tells
         facts.gone_at = None
+        self.comings += 1
         for name, observation in facts.breakers.items():
             self._enter(facts, self.view(name), observation)
             self.dirty.add(name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypedDict
 
 from breakers.models import BreakerRecord
 
 from .ledger import Ledger
-from .observed import COUNT_NAMES
+from .observed import COUNT_NAMES, NO_COUNTS
 from .rates import share
 from .rows import histogram_of, retry_at_of, rounded, window_of
 from .view import OPEN, SEVERITY, BreakerView, Row
@@ -38,18 +39,34 @@ class Summary(TypedDict):
     verdict: str
 
 
-def totals_of(view: BreakerView) -> dict[str, int]:
-    """``NAME_total`` of all instances that ever were, as a breaker's own metrics call them."""
-    counts = dict(zip(COUNT_NAMES, view.totals, strict=True))
+def named(totals: Sequence[int]) -> dict[str, int]:
+    """``NAME_total`` of counts in the order of ``COUNT_NAMES``, as a breaker's own metrics call them."""
+    counts = dict(zip(COUNT_NAMES, totals, strict=True))
     requests = sum(counts[name] for name in ("successes", "failures", "ignored", "late", "rejected"))
     return {"requests_total": requests, **{f"{name}_total": count for name, count in counts.items()}}
 
 
-def derive_summary(ledger: Ledger, rows: Sequence[Row]) -> Summary:
-    """O(breakers + instances)."""
-    totals = [totals_of(ledger.views[row["name"]]) for row in rows]
-    successes, failures = _sum(totals, "successes_total"), _sum(totals, "failures_total")
-    present = [facts for facts in ledger.instances.values() if facts.gone_at is None]
+@dataclass(frozen=True, slots=True)
+class Tallied:
+    """What a summary is derived from, as it stood at one moment."""
+
+    rows: Sequence[Row]
+    counts: tuple[int, ...]
+    """In the order of ``COUNT_NAMES``, over the breakers of the rows and all instances that ever were."""
+    instances: int
+    silent: int
+
+    @classmethod
+    def of(cls, ledger: Ledger, rows: Sequence[Row]) -> Tallied:
+        """O(breakers + instances)."""
+        totals = [ledger.views[row["name"]].totals for row in rows]
+        live = [facts.live for facts in ledger.instances.values() if facts.gone_at is None]
+        return cls(rows, tuple(map(sum, zip(*totals, strict=True))) or NO_COUNTS, len(live), live.count(False))
+
+
+def derive_summary(tallied: Tallied) -> Summary:
+    rows, totals = tallied.rows, named(tallied.counts)
+    successes, failures = totals["successes_total"], totals["failures_total"]
     worst = max(rows, key=_badness, default=None)
     return Summary(
         total=len(rows),
@@ -60,21 +77,17 @@ def derive_summary(ledger: Ledger, rows: Sequence[Row]) -> Summary:
         forced_closed=_forced(rows, "forced_closed"),
         ready_to_probe=sum(row["ready_to_probe"] for row in rows),
         without_live_instances=sum(row["applied"]["of"] == 0 for row in rows),
-        instances=len(present),
-        silent=sum(not facts.live for facts in present),
-        requests=_sum(totals, "requests_total"),
+        instances=tallied.instances,
+        silent=tallied.silent,
+        requests=totals["requests_total"],
         successes=successes,
         failures=failures,
-        rejected=_sum(totals, "rejected_total"),
+        rejected=totals["rejected_total"],
         failure_rate=share(failures, successes + failures),
         worst=worst["name"] if worst is not None and worst["state"] != "closed" else None,
         last_change=max((row["since"] for row in rows if row["since"] is not None), default=None),
         verdict=_verdict(rows),
     )
-
-
-def _sum(totals: Sequence[dict[str, int]], name: str) -> int:
-    return sum(counts[name] for counts in totals)
 
 
 def _count(rows: Sequence[Row], state: str) -> int:
@@ -127,7 +140,7 @@ def derive_metrics(view: BreakerView, record: BreakerRecord, now: datetime) -> d
     return {
         "state": view.state.value,
         "override": override and override["override"],
-        **totals_of(view),
+        **named(view.totals),
         "consecutive_failures": max((o.consecutive_failures for _, o in live), default=0),
         "window": _window(view, record),
         "last_failure_time": _newest([o.last_failure_time for o in observations]),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections
+from prometheus_client import REGISTRY
 
 from breakers import publish, services
 from breakers.api import hot, memory
 from breakers.fleet import fleet
 from breakers.services import Actor
+from tradpal_cb import at_once
 from tradpal_cb.handler import OneHopHandler
 from tradpal_cb.turns import Looks, Turns
 
@@ -29,7 +32,7 @@ async def handler(ground):
     for pool in (made._pool, made._writers):
         pool.submit(connections.close_all).result()
         pool.shutdown()
-    made._looks.close()
+    made._at_once.close()
 
 
 @pytest.fixture
@@ -37,16 +40,25 @@ def bearer(key, bank_api):
     return {"authorization": f"Bearer {key('read', name='deploy')}"}
 
 
+LOOP, DJANGO = "the event loop", "Django, in a thread"
+
+
 @pytest.fixture
-def where(monkeypatch):
-    """The threads in which requests were judged."""
-    seen, judge = [], hot._may_read
+def where(handler):
+    """By whom requests were answered, one after the other."""
+    seen, at_once, answer = [], handler._at_once.answer, handler._answer
 
-    def note(request):
-        seen.append(threading.current_thread())
-        return judge(request)
+    async def note_loop(*asked):
+        found = await at_once(*asked)
+        seen.extend([LOOP] if found else [])
+        return found
 
-    monkeypatch.setattr(hot, "_may_read", note)
+    def note_django(*asked):
+        assert threading.current_thread().name.startswith("http")
+        seen.append(DJANGO)
+        return answer(*asked)
+
+    handler._at_once.answer, handler._answer = note_loop, note_django
     return seen
 
 
@@ -64,14 +76,14 @@ class TestAtOnce:
         first, second = await ask(handler, scope(path, **bearer)), await ask(handler, scope(path, **bearer))
         assert comparable(first) == comparable(second)
         assert first[0] == 200
-        assert [thread is threading.current_thread() for thread in where] == [False, True]
+        assert where == [DJANGO, LOOP]
 
     @pytest.mark.parametrize("path", ADDRESSES)
     async def test_where_reading_is_public_anybody_is(self, handler, bank_api, where, settings, path):
         settings.CIRCUIT_BREAKER_PUBLIC_READ = True
         statuses = [(await ask(handler, scope(path)))[0] for _ in range(3)]
         assert statuses == [200, 200, 200]
-        assert where[-1] is threading.current_thread()
+        assert where == [DJANGO, LOOP, LOOP]
 
     async def test_what_was_committed_is_seen_by_the_next_read(self, handler, bearer):
         await ask(handler, scope("/circuit-breakers", **bearer))
@@ -116,10 +128,11 @@ class TestAtOnce:
 
     async def test_who_wants_a_page_or_has_a_session_is_left_to_a_thread(self, handler, bearer, where, settings):
         settings.CIRCUIT_BREAKER_PUBLIC_READ = True
-        await ask(handler, scope("/dashboard", accept="text/html"))
-        await ask(handler, scope("/dashboard", cookie=f"{settings.SESSION_COOKIE_NAME}=x"))
-        await ask(handler, scope("/dashboard", authorization="Bearer wrong"))
-        assert threading.current_thread() not in where
+        for _ in range(2):
+            await ask(handler, scope("/dashboard", accept="text/html"))
+            await ask(handler, scope("/dashboard", cookie=f"{settings.SESSION_COOKIE_NAME}=x"))
+            await ask(handler, scope("/dashboard", authorization="Bearer wrong"))
+        assert where == [DJANGO] * 6
 
     async def test_without_the_database_it_is_left_to_the_view(self, handler, bearer, where, monkeypatch):
         await ask(handler, scope(ADDRESSES[1], **bearer))
@@ -128,23 +141,106 @@ class TestAtOnce:
             raise OperationalError("gone")
 
         monkeypatch.setattr(fleet, "synchronise", gone)
-        handler._looks.outdate()
-        await ask(handler, scope(ADDRESSES[1], **bearer))
-        assert threading.current_thread() not in where
+        handler._at_once._looks.outdate()
+        assert (await ask(handler, scope(ADDRESSES[1], **bearer)))[0] == 200
+        assert where == [DJANGO, DJANGO]
 
-    async def test_a_list_that_is_not_made_yet_is_made_in_a_thread(self, handler, bearer, monkeypatch):
-        made, encoded = [], memory.encoded
-
-        def note(value):
-            made.append(threading.current_thread())
-            return encoded(value)
-
-        monkeypatch.setattr(memory, "encoded", note)
-        await ask(handler, scope("/dashboard", **bearer))
+    @pytest.mark.parametrize("path", ["/circuit-breakers", "/dashboard"])
+    async def test_a_list_is_made_in_a_thread_and_once_for_all_who_wait(
+        self, handler, bearer, where, monkeypatch, path
+    ):
+        await ask(handler, scope(path, **bearer))
+        made, get = [], memory.KeptAnswers._made
+        monkeypatch.setattr(
+            memory.KeptAnswers, "_made", lambda *args: made.append(threading.current_thread()) or get(*args)
+        )
         hot.kept_answers.clear()
-        await ask(handler, scope("/dashboard", **bearer))
-        assert len(made) == 2
+        answers = await asyncio.gather(*(ask(handler, scope(path, **bearer)) for _ in range(5)))
+        assert {status for status, *_ in answers} == {200}
+        assert where == [DJANGO, *[LOOP] * 5]
+        assert len(made) == 1
         assert threading.current_thread() not in made
+
+    @pytest.mark.parametrize("path", ADDRESSES)
+    async def test_strangers_are_counted_alike_wherever_they_are_answered(self, handler, bank_api, where, settings):
+        """By the line that they come from: of IPv6 nobody has a single address."""
+        settings.CIRCUIT_BREAKER_PUBLIC_READ, settings.CIRCUIT_BREAKER_ANONYMOUS_RATE = True, 2
+        asked = [{**scope("/dashboard"), "client": [f"2001:db8::{number}", 1]} for number in range(10)]
+        statuses = [(await ask(handler, each))[0] for each in asked]
+        assert statuses[:2] == [200, 200]
+        assert 429 in statuses
+        assert where[:2] == [DJANGO, LOOP]
+        assert (await ask(handler, {**scope("/dashboard"), "client": ["2001:db8:0:1::1", 1]}))[0] == 200
+
+    async def test_each_request_has_its_own_id_or_the_one_that_it_came_with(self, handler, bearer, where, path):
+        ids = [(await ask(handler, scope(path, **bearer)))[1][b"x-request-id"] for _ in range(3)]
+        assert len(set(ids)) == 3
+        named = await ask(handler, scope(path, x_request_id="mine", **bearer))
+        assert named[1][b"x-request-id"] == b"mine"
+        wrong = await ask(handler, scope(path, x_request_id="not\u00a0plain", **bearer))
+        assert re.fullmatch(rb"[0-9a-f]{32}", wrong[1][b"x-request-id"])
+        assert where == [DJANGO, *[LOOP] * 4]
+
+    async def test_nobody_is_given_what_another_may_read(self, handler, bearer, service_key, where):
+        await ask(handler, scope("/dashboard", **bearer))
+        agent = {"authorization": f"Bearer {service_key}"}
+        assert [(await ask(handler, scope("/dashboard", **agent)))[0] for _ in range(2)] == [403, 403]
+        assert (await ask(handler, scope("/dashboard")))[0] == 401
+        basic = {"authorization": bearer["authorization"].replace("Bearer", "Basic")}
+        assert (await ask(handler, scope("/dashboard", **basic)))[0] == 401
+        assert where == [DJANGO] * 5
+
+    async def test_what_is_learned_is_of_requests_that_bring_the_same(self, handler, bearer, where):
+        """A host that is not ours, plain HTTP that is to be HTTPS: only Django says what follows from a header."""
+        for _ in range(2):
+            await ask(handler, scope("/dashboard", **bearer))
+        elsewhere = scope("/dashboard", **bearer)
+        elsewhere["headers"] = [(b"host", b"elsewhere.example"), *elsewhere["headers"][1:]]
+        assert [(await ask(handler, elsewhere))[0] for _ in range(2)] == [400, 400]
+        forwarded = scope("/dashboard", x_forwarded_proto="https", **bearer)
+        assert [(await ask(handler, forwarded))[0] for _ in range(2)] == [200, 200]
+        traced = [scope("/dashboard", traceparent=f"00-{n:032x}-{n:016x}-01", **bearer) for n in range(1, 3)]
+        assert [(await ask(handler, each))[0] for each in traced] == [200, 200]
+        assert where == [DJANGO, LOOP, DJANGO, DJANGO, DJANGO, LOOP, LOOP, LOOP]
+
+    async def test_a_body_or_another_method_is_djangos(self, handler, bearer, where):
+        await ask(handler, scope("/circuit-breakers", **bearer))
+        await ask(handler, scope("/circuit-breakers", content_length="2", **bearer), b"{}")
+        _, _, body = await ask(handler, scope("/circuit-breakers", "HEAD", **bearer))
+        assert body == b""
+        assert (await ask(handler, scope("/circuit-breakers", "DELETE", **bearer)))[0] == 405
+        assert where == [DJANGO] * 4
+
+    async def test_it_is_counted_as_django_prometheus_counts_what_it_sees(self, handler, bearer, where):
+        for path in ADDRESSES:
+            await ask(handler, scope(path, **bearer))
+            before = http_samples()
+            await ask(handler, scope(path, x_new="1", **bearer))
+            between = http_samples()
+            await ask(handler, scope(path, x_new="1", **bearer))
+            assert where[-2:] == [DJANGO, LOOP]
+            assert growth(between, http_samples()) == growth(before, between) != {}
+
+    async def test_kinds_of_requests_are_forgotten_before_they_are_too_many(self, handler, bearer, monkeypatch):
+        monkeypatch.setattr(at_once, "MANY", 3)
+        for number in range(10):
+            assert (await ask(handler, scope("/dashboard", x_new=str(number), **bearer)))[0] == 200
+            assert len(handler._at_once._heads) <= 3
+
+
+def http_samples():
+    """What django-prometheus has counted, but for how long things took."""
+    found = {}
+    for family in REGISTRY.collect():
+        if family.name.startswith("django_http_"):
+            for sample in family.samples:
+                if "latency" not in sample.name or sample.name.endswith("_count"):
+                    found[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+    return {name: value for name, value in found.items() if not name[0].endswith("_created")}
+
+
+def growth(before, after):
+    return {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
 
 
 def wanted(name):
@@ -206,6 +302,28 @@ async def test_one_look_is_for_all_that_wait():
     looks.close()
 
 
+async def test_jobs_follow_the_look_and_one_is_done_for_all_that_bring_the_same():
+    told, go_on = [], threading.Event()
+    looks = Looks(lambda about: go_on.wait(20) and told.append("look"))
+    jobs = {name: lambda name=name: told.append(name) for name in ("a", "b")}
+    waiting = [asyncio.create_task(looks.take("", {name: jobs[name]})) for name in "abba"]
+    await asyncio.sleep(0)
+    go_on.set()
+    assert await asyncio.gather(*waiting) == [True] * 4
+    assert told == ["look", "a", "look", "b", "a"]  # the first look was under way when the others came
+    looks.close()
+
+
+async def test_after_jobs_the_thread_rests_and_who_came_meanwhile_is_not_forgotten():
+    looks, done = Looks(lambda about: None), []
+    async with asyncio.timeout(60):
+        assert await looks.take("", {"a": lambda: done.append("a")})
+        assert looks._busy  # resting
+        assert await looks.take("", {"b": lambda: done.append("b")})
+    assert done == ["a", "b"]
+    looks.close()
+
+
 async def test_a_look_is_good_until_there_is_news():
     looks = Looks(lambda about: None, good_for=60.0)
     assert not looks.good
@@ -262,7 +380,7 @@ def test_a_look_renews_what_is_known_of_a_key_before_it_is_too_old(monkeypatch):
     now[0] += memory.TRUSTED / 2
     known.refresh("k")
     now[0] += memory.TRUSTED * 0.75
-    assert known.trusts("k")
+    assert known.trusted("k")
     assert asked == ["k", "k"]
 
 

@@ -27,7 +27,7 @@ async def handler(ground):
     for pool in (made._pool, made._writers):
         pool.submit(connections.close_all).result()  # the thread's own
         pool.shutdown()
-    made._looks.close()
+    made._at_once.close()
 
 
 def scope(path, method="GET", **headers):

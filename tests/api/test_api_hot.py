@@ -41,7 +41,8 @@ def test_it_is_what_the_view_says(crowd, key, address):
     secret = key("read")
     path = address.partition("?")[0]
     asked = RequestFactory().get(address, HTTP_AUTHORIZATION=f"Bearer {secret}", SERVER_NAME="testserver")
-    expected = VIEWS[path].as_view()(asked, **({"name": "a"} if path.endswith("state") else {})).render()
+    expected = VIEWS[path].as_view()(asked, **({"name": "a"} if path.endswith("state") else {}))
+    expected = expected.render() if hasattr(expected, "render") else expected
     for _ in range(2):
         answer = with_key(secret).get(address)
         assert (answer.content, answer["Content-Type"]) == (expected.content, expected["Content-Type"])
@@ -95,15 +96,13 @@ def test_who_asks_too_often_is_told_so_here_too(crowd, api, settings):
     assert 429 in {api.get("/circuit-breakers/a/state").status_code for _ in range(10)}
 
 
-def test_answers_of_an_older_version_are_not_kept(crowd):
+def test_only_the_latest_answers_are_kept(crowd):
     fleet.synchronise()
     for number in range(memory.MANY_ANSWERS + 5):
-        hot.kept_answers.get(str(number), dict)
-    assert len(hot.kept_answers._bodies) == memory.MANY_ANSWERS
-    services.breaker_delete(name="a", reason="", by=Actor("system"))
-    fleet.synchronise()
-    hot.kept_answers.get("x", dict)
-    assert len(hot.kept_answers._bodies) == 1
+        hot.kept_answers.get(str(number), bytes)
+    assert len(hot.kept_answers) == memory.MANY_ANSWERS
+    assert hot.kept_answers.fit("4", 0.0) is None
+    assert hot.kept_answers.fit("5", 0.0) == b""
 
 
 def test_the_document_still_knows_them():

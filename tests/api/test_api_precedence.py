@@ -10,7 +10,8 @@ import time
 import pytest
 from django.db import connections
 
-from breakers.precedence import Precedence, written
+from breakers import precedence as claims
+from breakers.precedence import Precedence, Yielding, written
 from tradpal_cb import turns
 from tradpal_cb.handler import OneHopHandler
 from tradpal_cb.turns import Gate, Patience, Turns
@@ -123,6 +124,17 @@ async def test_what_arrives_amid_an_answer_is_heard_before_the_next():
     await writer.wait_closed()
     theirs.close()
     assert done == ["report", "answer"]
+
+
+def test_who_computes_in_a_thread_gives_way_and_never_for_long(monkeypatch):
+    precedence = Precedence(lapses=EVER)
+    monkeypatch.setattr(claims, "precedence", precedence)
+    yielding, until = Yielding(0.01), time.monotonic() + 20
+    with precedence.taken():
+        for _ in range(3):
+            yielding.give_way()
+            assert time.monotonic() < until
+    assert yielding._left <= 0
 
 
 # --- in threads ---------------------------------------------------------------------------------------------------
@@ -255,7 +267,7 @@ async def handler(ground):
     yield made
     for pool in (made._pool, made._writers):
         pool.shutdown()
-    made._looks.close()
+    made._at_once.close()
 
 
 @pytest.mark.django_db(transaction=True)
