@@ -26,6 +26,8 @@ _ANSWERED = (aiohttp.TooManyRedirects, aiohttp.RedirectClientError)
 _NOT_SENT = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, CircuitBreakerOpenError)
 """Nothing went out: a wrong address, or a breaker further inside that rejected."""
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)
+_OF_TRANSPORTS = (*_BROKEN, RuntimeError)
+"""What writing to a connection raises; uvloop's transports raise ``RuntimeError`` when they are closed."""
 DROPPED = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 statuses = functools.lru_cache(maxsize=256)(parse_statuses)
@@ -34,8 +36,8 @@ statuses = functools.lru_cache(maxsize=256)(parse_statuses)
 
 @functools.lru_cache(maxsize=256)
 def notable(failure_statuses: str, retry_statuses: str) -> frozenset[int]:
-    """The statuses of a response that is more than a plain success."""
-    return statuses(failure_statuses) | statuses(retry_statuses)
+    """The statuses of a response that is more than a plain success; 101 goes on as something else."""
+    return statuses(failure_statuses) | statuses(retry_statuses) | {101}
 
 
 class HttpCircuitBreakerOpenError(CircuitBreakerOpenError, aiohttp.ClientConnectionError):
@@ -88,6 +90,12 @@ def settle_late(breaker: CircuitBreaker, permit: Permit) -> None:
     breaker.settle(permit, Outcome.FAILURE, error=_too_late(breaker), timed_out=True)
 
 
+def name_the_limit(breaker: CircuitBreaker, error: BaseException) -> None:
+    """Where aiohttp's timer has kept the breaker's limit its error says neither whose that was nor how long."""
+    if type(error) is TimeoutError and not error.args:
+        error.args = _too_late(breaker).args
+
+
 def _too_late(breaker: CircuitBreaker) -> TimeoutError:
     return TimeoutError(f"Circuit breaker '{breaker.name}': no answer within {breaker.config.timeout:g} s")
 
@@ -96,9 +104,15 @@ def outcome_of(breaker: CircuitBreaker, error: BaseException) -> Outcome:
     """What an attempt that ended with ``error`` proves; errors of the caller's own making prove nothing."""
     if isinstance(error, _ANSWERED):
         return Outcome.SUCCESS
-    if isinstance(error, _BROKEN) and not isinstance(error, _NOT_SENT):
+    if isinstance(error, _BROKEN) and not isinstance(error, _NOT_SENT) and not _is_of_the_body_sent(error):
         return breaker.judge(error)
     return Outcome.NEUTRAL
+
+
+def _is_of_the_body_sent(error: BaseException) -> bool:
+    """Whether what the caller wanted to send could not be made: aiohttp shows that as a broken connection."""
+    cause = error.__cause__ if type(error) is aiohttp.ClientConnectionError else None
+    return isinstance(cause, Exception) and not isinstance(cause, _OF_TRANSPORTS)
 
 
 def settle_error(breaker: CircuitBreaker, permit: Permit, error: BaseException) -> None:
@@ -106,11 +120,11 @@ def settle_error(breaker: CircuitBreaker, permit: Permit, error: BaseException) 
 
 
 def settle_answer(breaker: CircuitBreaker, permit: Permit, response: ClientResponse, http: HttpConfig) -> None:
-    """Judges by the status alone: the body is whole, or cannot change the verdict."""
+    """Judges by the status, then by ``failure_if``: the body is whole, or cannot change the verdict."""
     if response.status in statuses(http.failure_statuses):
         breaker.settle(permit, Outcome.FAILURE, error=status_error(response))
     else:
-        breaker.settle(permit, Outcome.SUCCESS)
+        breaker._settle_result(permit, response)
 
 
 def settle_with_body(
@@ -133,6 +147,8 @@ def settle_with_body(
     make_droppable(response)
     if response.status in statuses(http.failure_statuses):
         settle_answer(breaker, permit, response, http)
+        return
+    if breaker._failure_if is not None and breaker._settle_if_failure(permit, response):
         return
 
     def settle() -> None:

@@ -15,6 +15,7 @@ from breakers.client.attempts import (
     acquire,
     arm,
     disarm,
+    name_the_limit,
     notable,
     settle_answer,
     settle_late,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 SUCCESS = Outcome.SUCCESS
 _DEFAULT = HttpConfig()
+_CLOSED = RuntimeError("Session is closed")  # as aiohttp says it to who comes afterwards
 
 
 async def fetch(
@@ -74,10 +76,14 @@ async def fetch(
             if not stream:
                 await response.read()
         except BaseException as error:
-            late = settle_limited(breaker, permit_of(entry, began), disarm(deadline), error)
+            if not stream and options.get("timeout") is not limits:
+                name_the_limit(breaker, error)
+            # closed under the request, which says nothing of who was asked
+            told = _CLOSED if session.closed and isinstance(error, Exception) else error
+            late = settle_limited(breaker, permit_of(entry, began), disarm(deadline), told)
             if late is not None:
                 late.__cause__, error = error, late
-            if not isinstance(error, TRANSIENT):
+            if not isinstance(error, TRANSIENT) or session.closed:
                 raise
             ended = error
         else:
@@ -87,7 +93,10 @@ async def fetch(
                 else:
                     late_too = partial(time_is_up, whole, started)
                     settle_with_body(breaker, permit_of(entry, began), response, http, late_too)
-            elif response.status not in notable(http.failure_statuses, http.retry_statuses):
+            elif (
+                response.status not in notable(http.failure_statuses, http.retry_statuses)
+                and breaker._failure_if is None
+            ):
                 end = clock()
                 bucket = bisect_left(BOUNDS, end - began)
                 # one stretch without a call or a loop, see Gate
@@ -102,6 +111,8 @@ async def fetch(
                 break
             else:
                 settle_answer(breaker, permit_of(entry, began), response, http)
+                if response.status == 101:  # who wants what follows asks for a stream
+                    response.close()
         if further is None:
             further = Further(breaker, http, method, options, whole, started)
         (entry, limits), gate = await further.permit(ended), None

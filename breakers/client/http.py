@@ -74,8 +74,18 @@ class HttpCircuitBreaker:
     :class:`HttpCircuitBreakerOpenError`.
     """
 
-    def __init__(self, breaker: CircuitBreaker, http: HttpConfig | None = None) -> None:
-        """``http`` becomes the breaker's own; without it the breaker keeps what it has, else the defaults."""
+    def __init__(self, breaker: CircuitBreaker | CircuitBreakerConfig, http: HttpConfig | None = None) -> None:
+        """``http`` becomes the breaker's own; without it the breaker keeps what it has, else the defaults.
+
+        A config makes a breaker outside any registry.
+        """
+        if isinstance(breaker, CircuitBreakerConfig):
+            breaker = CircuitBreaker(breaker)
+        if not isinstance(breaker, CircuitBreaker):
+            raise TypeError(
+                f"an HTTP breaker stands on a breaker or a config, not on {breaker!r}; "
+                f"of a name it is get_http_circuit_breaker({breaker!r})"
+            )
         self.breaker = breaker
         if http is not None or breaker.http_config is None:
             breaker.set_http(http or HttpConfig())

@@ -157,9 +157,12 @@ def settle_failed(breaker: CircuitBreaker, permit: Permit, http: HttpConfig, res
 
 
 def settle_closed(breaker: CircuitBreaker, permit: Permit) -> None:
-    """Its reader let go of the body: it answered well, unless the reader itself was dropped."""
-    dropped = isinstance(sys.exception(), DROPPED)
-    breaker.settle(permit, Outcome.NEUTRAL if dropped else Outcome.SUCCESS)
+    """Its reader let go of the body: it answered well, unless httpx could not decode it or the reader was dropped."""
+    why = sys.exception()
+    if isinstance(why, httpx.DecodingError):
+        breaker.settle(permit, breaker.judge(why), error=why)
+    else:
+        breaker.settle(permit, Outcome.NEUTRAL if isinstance(why, DROPPED) else Outcome.SUCCESS)
 
 
 def may_follow(http: HttpConfig, request: httpx.Request, ended: Ended, attempt: int) -> bool:

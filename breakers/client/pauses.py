@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from breakers.core.breaker import CircuitBreaker
-from breakers.core.states import CircuitBreakerState, Override, Transition
+from breakers.core.states import CircuitBreakerState, Override
 
 _OPEN = CircuitBreakerState.OPEN
 _FORCED_OPEN = Override.FORCED_OPEN
@@ -14,38 +16,39 @@ _FORCED_OPEN = Override.FORCED_OPEN
 
 async def pause(breaker: CircuitBreaker, seconds: float) -> bool:
     """Whether ``seconds`` have passed; ``False`` when the breaker rejects."""
-    loop, opened = asyncio.get_running_loop(), asyncio.Event()
-
-    def look(transition: Transition) -> None:
-        if _rejects(breaker):
-            loop.call_soon_threadsafe(opened.set)
-
-    unsubscribe = breaker.on_transition(look)
-    try:
+    loop, rejecting = asyncio.get_running_loop(), asyncio.Event()
+    with _watching(breaker, lambda: loop.call_soon_threadsafe(rejecting.set)):
         if _rejects(breaker):
             return False
-        async with asyncio.timeout(seconds):
-            await opened.wait()
-    except TimeoutError:
-        return True
-    finally:
-        unsubscribe()
+        try:
+            async with asyncio.timeout(seconds):
+                await rejecting.wait()
+        except TimeoutError:
+            return True
     return False
 
 
 def pause_sync(breaker: CircuitBreaker, seconds: float) -> bool:
     """The same for plain functions."""
-    opened = threading.Event()
+    rejecting = threading.Event()
+    with _watching(breaker, rejecting.set):
+        return not _rejects(breaker) and not rejecting.wait(seconds)
 
-    def look(transition: Transition) -> None:
+
+@contextmanager
+def _watching(breaker: CircuitBreaker, call: Callable[[], object]) -> Iterator[None]:
+    """Inside, ``call()`` when the breaker begins to reject, in the thread that has opened it or has had it forced."""
+
+    def look(*_: object) -> None:
         if _rejects(breaker):
-            opened.set()
+            call()
 
-    unsubscribe = breaker.on_transition(look)
+    ends = breaker.on_transition(look), breaker._orders.subscribe(look)
     try:
-        return not _rejects(breaker) and not opened.wait(seconds)
+        yield
     finally:
-        unsubscribe()
+        for end in ends:
+            end()
 
 
 def _rejects(breaker: CircuitBreaker) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -22,15 +22,17 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 TRANSIENT = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
 _LASTING = (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch, CircuitBreakerOpenError)
 _PLAIN = (str, bytes, bytearray, memoryview, int, float)
+_ITERATED = ("headers", "cookies", "skip_auto_headers", "proxy_headers")  # by aiohttp
 _RETRYING = AsyncRetrying()  # RetryCallState wants one; it decides nothing here
 
 
 def may_send_again(http: HttpConfig, method: str, options: Mapping[str, Any]) -> bool:
-    """By the method, and by what the request carries: generators, files and forms can be read only once."""
+    """By the method, and by what the request carries: iterators, generators, files and forms can be read only once."""
     return (
         http.max_retries > 0
         and (http.retry_non_idempotent or method.upper() in IDEMPOTENT)
         and options.get("upload_tracker") is None
+        and not any(isinstance(options.get(name), Iterator) for name in _ITERATED)
         and _is_repeatable(options.get("data"))
     )
 

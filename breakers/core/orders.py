@@ -9,6 +9,7 @@ from typing import Literal
 
 from .config import CircuitBreakerConfig, Field, HttpConfig
 from .errors import ConfigError
+from .listeners import Listeners
 from .machine import OPEN, Forced, Origin
 from .states import CircuitBreakerState, Override
 from .stepping import Stepping
@@ -17,7 +18,7 @@ from .stepping import Stepping
 class Orderly(Stepping):
     """Resets, overrides and live edits, in the two slots of code and fleet."""
 
-    __slots__ = ("_code_config", "_code_http", "_fleet_config", "_fleet_http")
+    __slots__ = ("_code_config", "_code_http", "_fleet_config", "_fleet_http", "_orders")
 
     def __init__(self, config: CircuitBreakerConfig, clock: Callable[[], float]) -> None:
         super().__init__(config, clock)
@@ -25,6 +26,8 @@ class Orderly(Stepping):
         self._fleet_config: CircuitBreakerConfig | None = None
         self._code_http: HttpConfig | None = None
         self._fleet_http: HttpConfig | None = None
+        self._orders: Listeners[[]] = Listeners()
+        """Called after each override that is set or lifted, in the thread that does: it is no change of state."""
 
     def reset(self) -> None:
         """CLOSED, with streak, window and back-off cleared; calls in flight will be late. Lifts no override."""
@@ -60,6 +63,7 @@ class Orderly(Stepping):
         expires_at = inf if expires_in is None else now + expires_in
         forced = None if override is None else Forced(Override(override), expires_at, reason)
         self._step(now, self._machine.set_override, origin, forced, now)
+        self._orders.tell(self.name)
 
     @property
     def code_config(self) -> CircuitBreakerConfig:

@@ -160,6 +160,41 @@ async def test_an_order_to_open_ends_the_retries_with_what_there_is(
     assert rejection.value.retry_after is None
 
 
+@pytest.mark.parametrize("ordered_by", ["code", "the fleet", "code, in the end of shadow mode"])
+async def test_an_order_to_open_ends_a_wait_at_once(
+    server: Server, session: aiohttp.ClientSession, ordered_by: str
+) -> None:
+    """From another thread, as the link's is."""
+    server.script(answers(503, b"last", Retry_After="3600"))
+    http = guard(HttpConfig(max_retry_wait=3600.0), failure_threshold=1 if "shadow" in ordered_by else 100)
+    if "shadow" in ordered_by:
+        http.force_closed()
+    orders = {
+        "code": http.force_open,
+        "the fleet": lambda: http.breaker.set_fleet_override(Override.FORCED_OPEN),
+        "code, in the end of shadow mode": http.release,  # its machine is open underneath
+    }
+    async with asyncio.timeout(20):
+        waiting = asyncio.create_task(http.get(session, server.url, timeout=aiohttp.ClientTimeout(total=None)))
+        while not http.breaker._listeners:
+            await asyncio.sleep(0)
+        await asyncio.to_thread(orders[ordered_by])
+        assert await (await waiting).text() == "last"
+    assert len(server.requests) == 1
+    assert not http.breaker._listeners
+
+
+async def test_an_order_that_lets_through_does_not_end_a_wait(server: Server, session: aiohttp.ClientSession) -> None:
+    server.script(answers(503, Retry_After="0.3"), answers())
+    http = guard(failure_threshold=100)
+    waiting = asyncio.create_task(http.get(session, server.url))
+    while not http.breaker._listeners:
+        await asyncio.sleep(0)
+    http.force_closed()
+    http.release()
+    assert (await waiting).status == 200
+
+
 async def test_a_retry_that_is_rejected_after_its_wait_leaves_the_last_response(
     server: Server, session: aiohttp.ClientSession
 ) -> None:
@@ -377,6 +412,13 @@ async def test_retry_after_has_a_ceiling_too(server: Server, session: aiohttp.Cl
 )
 def test_bodies_that_cannot_be_sent_twice_are_sent_once(body: object, repeatable: bool) -> None:
     assert may_send_again(HttpConfig(), "PUT", {"data": body}) is repeatable
+
+
+@pytest.mark.parametrize("option", ["headers", "cookies", "skip_auto_headers", "proxy_headers"])
+def test_what_else_can_be_read_only_once_is_sent_once_too(option: str) -> None:
+    """A second attempt would go without its key."""
+    assert not may_send_again(HttpConfig(), "GET", {option: iter([("Authorization", "Bearer x")])})
+    assert may_send_again(HttpConfig(), "GET", {option: [("Authorization", "Bearer x")]})
 
 
 def test_a_tracked_upload_is_sent_once() -> None:

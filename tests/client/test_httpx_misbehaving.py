@@ -60,13 +60,13 @@ class Guarded:
         """Reads the first bytes of the body and leaves."""
         if self.kind == "async":
             async with self.client.stream("POST", url) as response:
-                async for part in response.aiter_raw(PART):
+                async for part in response.aiter_bytes(PART):
                     return part
         return await asyncio.to_thread(self._begin, url)
 
     def _begin(self, url: str) -> bytes:
         with self.client.stream("POST", url) as response:
-            return next(response.iter_raw(PART))
+            return next(response.iter_bytes(PART))
 
     async def close(self) -> None:
         if self.kind == "async":
@@ -99,6 +99,16 @@ async def test_a_broken_connection_is_a_failure_and_not_kept(server: Server, gua
     server.script(step)
     with pytest.raises(httpx.TransportError):
         await guarded.post(server.url)
+    assert guarded.counted() == {"failures": 1}
+    await guarded.pool_is_whole(server)
+
+
+@pytest.mark.parametrize("read", ["post", "begin"])
+async def test_a_body_that_cannot_be_decoded_is_a_failure(server: Server, guarded: Guarded, read: str) -> None:
+    """httpx decodes it above its transports."""
+    server.script(answers(body=b"not in that encoding", Content_Encoding="gzip"))
+    with pytest.raises(httpx.DecodingError):
+        await getattr(guarded, read)(server.url)
     assert guarded.counted() == {"failures": 1}
     await guarded.pool_is_whole(server)
 

@@ -179,6 +179,18 @@ async def test_retries_end_with_the_last_answer_and_when_the_breaker_opens(
     assert len(server.requests) == 1
 
 
+async def test_an_order_to_open_ends_a_wait_at_once(server: Server, guarded: Callable[..., Guarded]) -> None:
+    server.script(answers(503, b"last", Retry_After="3600"))
+    made = guarded(HttpConfig(max_retry_wait=3600))
+    async with asyncio.timeout(20):
+        waiting = asyncio.create_task(made.ask("GET", server.url))
+        while not made.breaker._listeners:
+            await asyncio.sleep(0.001)
+        made.breaker.force_open()
+        assert (await waiting).content == b"last"
+    assert len(server.requests) == 1
+
+
 async def test_a_failed_connection_is_raised_when_no_attempt_is_left(
     server: Server, guarded: Callable[..., Guarded]
 ) -> None:
