@@ -161,7 +161,6 @@ class TestAtOnce:
         assert len(made) == 1
         assert threading.current_thread() not in made
 
-    @pytest.mark.parametrize("path", ADDRESSES)
     async def test_strangers_are_counted_alike_wherever_they_are_answered(self, handler, bank_api, where, settings):
         """By the line that they come from: of IPv6 nobody has a single address."""
         settings.CIRCUIT_BREAKER_PUBLIC_READ, settings.CIRCUIT_BREAKER_ANONYMOUS_RATE = True, 2
@@ -172,6 +171,7 @@ class TestAtOnce:
         assert where[:2] == [DJANGO, LOOP]
         assert (await ask(handler, {**scope("/dashboard"), "client": ["2001:db8:0:1::1", 1]}))[0] == 200
 
+    @pytest.mark.parametrize("path", ADDRESSES)
     async def test_each_request_has_its_own_id_or_the_one_that_it_came_with(self, handler, bearer, where, path):
         ids = [(await ask(handler, scope(path, **bearer)))[1][b"x-request-id"] for _ in range(3)]
         assert len(set(ids)) == 3
