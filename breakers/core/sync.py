@@ -7,25 +7,22 @@ there is something to say or a heartbeat is due. Nothing here waits, and nothing
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from .breaker import CircuitBreaker
-from .enforcement import ResetLog, enforce_config, enforce_override
-from .errors import ConfigError
 from .forgotten import Forgotten
 from .outbox import Outbox
-from .registrations import REGISTER_AGAIN_AFTER, Registrations, registration_of
+from .registrations import Registrations, registration_of
 from .registry import CircuitBreakerRegistry
 from .snapshot import BreakerSnapshot
 from .states import Transition
 from .status import Baseline, status_of
+from .wanted import Wanted
 from .wire import (
     MAX_BYTES,
     PROTOCOL,
@@ -35,15 +32,11 @@ from .wire import (
     DesiredBreaker,
     FromServer,
     Hello,
-    Refusal,
     Registration,
     Report,
-    ResetCommand,
     Welcome,
     encode,
 )
-
-logger = logging.getLogger("breakers.link")
 
 _AT_ONCE = 200
 """Breakers, or registrations, in one report."""
@@ -80,7 +73,7 @@ class Sync:
         self.registry, self.service, self.library = registry, service, library
         self.wake, self._clock, self._wall, self._capacity = wake, clock, wall, capacity
         self.server: str | None = None
-        self._seeds: dict[str, DesiredBreaker] = {}
+        self._seeds: dict[str, DesiredBreaker] = {}  # they outlive a fork
         self._begin(from_now=from_now)
         self._listen()
 
@@ -97,15 +90,20 @@ class Sync:
         self._exchange = threading.RLock()  # what the carrier does
         self._marks = threading.Lock()  # what the program's threads add; held for a line or two
         self.outbox = Outbox(self._capacity)
-        self._started, self._started_at = self._clock(), self._wall()
+        self._started_at = self._wall()
         self._baselines = {b.name: Baseline.of(b.snapshot()) for b in self.registry.all()} if from_now else {}
         self._forgotten = Forgotten()
-        self.revision = 0
-        self._rows: dict[str, DesiredBreaker] = {}  # what was last taken from the fleet, a breaker
-        self._refused: dict[str, Refusal] = {}
-        self._resets = ResetLog(self._started)
         self._touched: set[str] = set()  # breakers whose status should travel at once
         self._registrations = Registrations()
+        self._wanted = Wanted(
+            self.registry,
+            self._registrations,
+            instance=self.instance,
+            lock=self._exchange,
+            touch=self._touch,
+            clock=self._clock,
+            seeds=self._seeds,
+        )
         self._forget_connection()
 
     def begin_anew(self) -> None:
@@ -123,6 +121,19 @@ class Sync:
         self.service = service
         self._listen()
 
+    @property
+    def revision(self) -> int:
+        """Of the desired state that was applied."""
+        return self._wanted.revision
+
+    def rows(self) -> tuple[DesiredBreaker, ...]:
+        """The fleet's last word on each breaker of this process."""
+        return self._wanted.rows()
+
+    def seed(self, rows: Iterable[DesiredBreaker]) -> None:
+        """Rows remembered from an earlier run: taken now, or when the program makes the breaker."""
+        self._wanted.seed(rows)
+
     # --- what the program does -----------------------------------------------------------------------------------
 
     def _transitioned(self, breaker: CircuitBreaker, transition: Transition) -> None:
@@ -133,7 +144,7 @@ class Sync:
     def _registered(self, breaker: CircuitBreaker) -> None:
         self._registrations.add(breaker.name)
         self._go_on(breaker.name)
-        self._sow(breaker.name)
+        self._wanted.sow(breaker.name)
         self.wake()
 
     def _forgot(self, breaker: CircuitBreaker) -> None:
@@ -147,17 +158,7 @@ class Sync:
         last = self._forgotten.take(name)
         if last is not None:
             self._baselines[name] = Baseline.after(last)
-        if name in self._rows:
-            with self._exchange:
-                row = self._rows.pop(name, None)
-                if row is not None and not row.deleted:
-                    self._apply_row(row)
-
-    def _sow(self, name: str) -> None:
-        with self._marks:
-            seed = self._seeds.pop(name, None)
-        if seed is not None:
-            self._apply_row(seed)
+        self._wanted.apply_again(name)
 
     def _touch(self, name: str) -> None:
         with self._marks:
@@ -170,10 +171,8 @@ class Sync:
         self._said: dict[str, tuple[int, int]] = {}  # breaker -> its mark when last reported on this connection
         self._backlog: list[str] = []
         self._revision_said = self.revision
-        self._refusals_due = set(self._refused)
-        self._resets.forget_connection()
+        self._wanted.forget_connection()
         self._forgotten.forget_connection()
-        self._answered = False  # whether this conversation has brought any desired state
         self.outbox.rewind()
 
     def hello(self) -> Hello:
@@ -205,9 +204,9 @@ class Sync:
             or self.outbox.ready
             or self._touched
             or self._backlog
-            or self._refusals_due
+            or self._wanted.refusals_due(1)
             or self._revision_said != self.revision
-            or self._resets.unsaid(1)
+            or self._wanted.resets.unsaid(1)
         )
 
     def report(self, *, whole: bool = True, heartbeat: bool = True, transitions: int = 500) -> Report | None:
@@ -233,7 +232,7 @@ class Sync:
                 now=self._wall(),
                 revision=self.revision,
                 breakers=tuple(known[0] for name in dict.fromkeys(names) if (known := self._status(name)) is not None),
-                refusals=tuple(self._refused[name] for name in sorted(self._refused)),
+                refusals=self._wanted.refusals(),
                 dropped=self.outbox.dropped,
             )
 
@@ -268,8 +267,7 @@ class Sync:
         return None if last is None else (last, (last.epoch, _LAST))
 
     def _draft(self, transitions: int, at_once: int) -> Report:
-        said, refusals = self._backlog[:at_once], [self._refused[name] for name in sorted(self._refusals_due)]
-        statuses = [known for name in said if (known := self._status(name)) is not None]
+        statuses = [known for name in self._backlog[:at_once] if (known := self._status(name)) is not None]
         self._saying = {status.name: mark for status, mark in statuses}
         return Report(
             id=self._report_id,
@@ -278,8 +276,8 @@ class Sync:
             breakers=tuple(status for status, _ in statuses),
             transitions=self.outbox.take(transitions),
             registrations=self._registrations_due(at_once),
-            refusals=tuple(refusals[:at_once]),
-            resets=self._resets.unsaid(at_once),
+            refusals=self._wanted.refusals_due(at_once),
+            resets=self._wanted.resets.unsaid(at_once),
             dropped=self.outbox.dropped,
         )
 
@@ -290,8 +288,8 @@ class Sync:
         self._backlog = [name for name in self._backlog if name not in said and name in self.registry]
         self._forgotten.said((name for name, mark in self._saying.items() if mark[1] == _LAST), report.id)
         self._registrations.said(report.registrations)
-        self._refusals_due -= {refusal.name for refusal in report.refusals}
-        self._resets.said(report.resets, report.id)
+        self._wanted.said(report.refusals)
+        self._wanted.resets.said(report.resets, report.id)
         self._revision_said = report.revision
 
     def _registrations_due(self, limit: int) -> tuple[Registration, ...]:
@@ -307,7 +305,7 @@ class Sync:
         """Applies ``message``. In any order and any number of times: older never overwrites newer."""
         with self._exchange:
             if isinstance(message, Desired):
-                self._apply(message)
+                self._wanted.take(message)
             elif isinstance(message, Ack):
                 self._acknowledged(message)
             elif isinstance(message, Welcome):
@@ -315,84 +313,5 @@ class Sync:
 
     def _acknowledged(self, ack: Ack) -> None:
         self.outbox.acknowledge(ack.sequence)
-        self._resets.acknowledge(ack.id)
+        self._wanted.resets.acknowledge(ack.id)
         self._forgotten.acknowledge(ack.id)
-
-    def _apply(self, desired: Desired) -> None:
-        if not self._answered and desired.since is None and desired.revision < self.revision:
-            self._start_over(desired.revision)
-        self._answered = True
-        for row in desired.breakers:
-            if row.name in self.registry:
-                self._apply_row(row)
-            elif row.name in self._rows and self._rows[row.name].revision < row.revision:
-                self._rows[row.name] = row  # of a forgotten one; holds for the one that is made anew
-        if desired.since is None:
-            self._return_absent(desired)
-        for command in desired.resets:
-            self._reset(command)
-        if desired.since is None or desired.since <= self.revision:  # else rows are missing: our report says so
-            self.revision = max(self.revision, desired.revision)
-
-    def _start_over(self, revision: int) -> None:
-        """The answer to our hello is behind what we hold: another database is the truth now, say a restored one."""
-        logger.warning("The control plane is at revision %d, we were at %d: taking its word", revision, self.revision)
-        self.revision = revision
-        self._rows = {name: replace(row, revision=0) for name, row in self._rows.items()}
-
-    def _apply_row(self, row: DesiredBreaker) -> None:
-        """Takes a row that is newer than the one taken before; a config that cannot be is refused, the rest taken."""
-        with self._exchange:
-            breaker, known = self.registry.get(row.name), self._rows.get(row.name)
-            if breaker is None or (known is not None and known.revision >= row.revision):
-                return
-            self._rows[row.name] = row
-            self._refused.pop(row.name, None)
-            self._refusals_due.discard(row.name)
-            if row.deleted:
-                self._registrations.add(row.name, not_before=self._clock() + REGISTER_AGAIN_AFTER)
-            else:
-                self._registrations.cancel_later(row.name)
-            try:
-                enforce_override(breaker, row)
-                enforce_config(breaker, row)
-            except Exception as error:  # whatever it is, the other breakers must get theirs
-                self._refuse(row, error)
-            self._touch(row.name)
-
-    def _refuse(self, row: DesiredBreaker, error: Exception) -> None:
-        text = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-        self._refused[row.name] = Refusal(row.name, row.revision, text[:500])
-        self._refusals_due.add(row.name)
-        logger.warning("Circuit breaker '%s' keeps its config, the pushed one is refused: %s", row.name, text)
-
-    def _return_absent(self, desired: Desired) -> None:
-        """The whole was sent: a row that we hold and that it does not name has been deleted."""
-        named = {row.name for row in desired.breakers}
-        for name in [name for name in self._rows if name not in named]:
-            self._apply_row(DesiredBreaker(name, desired.revision, deleted=True))
-
-    def _reset(self, command: ResetCommand) -> None:
-        if not self._resets.admits(command, instance=self.instance, now=self._clock()):
-            return
-        breaker = self.registry.get(command.name)
-        if breaker is not None:
-            breaker.reset()
-            self._resets.done(command.id)
-            self._touch(command.name)
-
-    # --- what is kept on disk --------------------------------------------------------------------------------------
-
-    def rows(self) -> tuple[DesiredBreaker, ...]:
-        """The fleet's last word on each breaker of this process."""
-        with self._exchange:
-            return tuple(row for row in self._rows.values() if not row.deleted)
-
-    def seed(self, rows: Iterable[DesiredBreaker]) -> None:
-        """Rows remembered from an earlier run: taken now, or when the program makes the breaker."""
-        for row in rows:
-            with self._marks:
-                self._seeds[row.name] = replace(row, revision=0)  # whatever the server says is newer
-            breaker = self.registry.get(row.name)
-            if breaker is not None:
-                self._sow(breaker.name)
