@@ -25,6 +25,7 @@ transitions: Counter[str] = Counter()
 links: list[Any] = []
 storms: list[threading.Thread] = []
 ahead: list[float] = []
+held: dict[str, tuple[threading.Event, threading.Thread]] = {}
 
 
 class Broken(Exception):
@@ -116,6 +117,30 @@ def storming() -> bool:
     return any(thread.is_alive() for thread in storms)
 
 
+def hold(name: str) -> None:
+    """A call that goes on until it is released."""
+    begun, released = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        released.wait(60)
+
+    thread = threading.Thread(target=breakers.get_circuit_breaker(name).call_sync, args=(wait,), daemon=True)
+    held[name] = (released, thread)
+    thread.start()
+    begun.wait(60)
+
+
+def release(name: str) -> None:
+    released, thread = held.pop(name)
+    released.set()
+    thread.join(60)
+
+
+def forget(name: str) -> None:
+    breakers.registry.forget(name)
+
+
 def fork(name: str, failures: int) -> int:
     """Pid of a child that makes ``failures`` failing calls, closes its link and ends."""
     child = os.fork()
@@ -162,7 +187,7 @@ def lose_the_name_server() -> None:
 
 
 COMMANDS = {f.__name__: f for f in (call, breaker, connect, connect_database, close, status, state, config, metrics,
-                                    counted, storm, storming, fork, multiprocess, block,
+                                    counted, storm, storming, hold, release, forget, fork, multiprocess, block,
                                     go_ahead, be_older, lose_the_name_server)}  # fmt: skip
 
 

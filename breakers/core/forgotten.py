@@ -1,63 +1,90 @@
-"""What the breakers that the registry has forgotten had counted: an instance's counts never go back."""
+"""What breakers that the registry has forgotten had counted: to the fleet, one name in one process is one breaker."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable
+import weakref
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from .wire import BreakerStatus
+from .counts import NOTHING, Totals
+from .machine import Machine
 
-REMEMBERED = 2_000
+if TYPE_CHECKING:
+    from .breaker import CircuitBreaker
+
+REMEMBERED = 10_000
 """Names; of one that is made anew after so many others were forgotten the counts begin at zero."""
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Of one name: what its forgotten breakers have counted, and where the next one goes on."""
+
+    epoch: int = 0
+    """Of the last one, when it was closed or taken for closed; the next one begins in a later one."""
+    ended: Totals = NOTHING
+    """Of those that are no more."""
+    lingering: tuple[tuple[weakref.ref[CircuitBreaker], Machine], ...] = ()
+    """Those that somebody still holds, if only until a call has ended. Their machines outlive them here, for their last
+    counts."""
+
+    @property
+    def totals(self) -> Totals:
+        return sum((_counted(*one) for one in self.lingering), self.ended)
+
+    def folded(self) -> Past:
+        """The same, with what has come to its end added up."""
+        ended, lingering = self.ended, []
+        for reference, machine in self.lingering:
+            if reference() is None:
+                ended += _counted(reference, machine)
+            else:
+                lingering.append((reference, machine))
+        return replace(self, ended=ended, lingering=tuple(lingering))
+
+
+def _counted(reference: weakref.ref[CircuitBreaker], machine: Machine) -> Totals:
+    breaker = reference()
+    if breaker is not None:
+        return breaker.snapshot().totals
+    return Totals(machine.counts(), machine.latencies())
+
+
 class Forgotten:
-    """The last status of each. Due to be said until a report with it is acknowledged. Thread-safe."""
+    """The past of each name. Those without a breaker now are at most ``REMEMBERED``. Its owner holds the lock."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._last: dict[str, BreakerStatus] = {}
-        self._unacknowledged: dict[str, int | None] = {}
-        """With the report of this connection that said it."""
+        self._past: dict[str, Past] = {}  # of names without a breaker; the longest forgotten first
+        self._continued: dict[str, Past] = {}  # of those with one
+        self._freed: deque[str] = deque()  # told by finalisers, which can come at any moment: they only append
 
-    def add(self, status: BreakerStatus) -> None:
-        with self._lock:
-            self._last.pop(status.name, None)
-            self._last[status.name] = status
-            self._unacknowledged[status.name] = None
-            if len(self._last) > REMEMBERED:
-                oldest = next(iter(self._last))
-                del self._last[oldest]
-                self._unacknowledged.pop(oldest, None)
+    def add(self, breaker: CircuitBreaker, epoch: int) -> None:
+        name, freed = breaker.name, self._freed
+        self._fold()
+        before = self._continued.pop(name, None) or Past()
+        one = weakref.ref(breaker, lambda _: freed.append(name)), breaker._machine
+        self._past[name] = replace(before, epoch=epoch, lingering=(*before.lingering, one))
+        if len(self._past) > REMEMBERED:
+            del self._past[next(iter(self._past))]
 
-    def take(self, name: str) -> BreakerStatus | None:
-        """What the one of this name begins from that is made now."""
-        with self._lock:
-            self._unacknowledged.pop(name, None)
-            return self._last.pop(name, None)
+    def go_on(self, name: str) -> None:
+        """One of that name was made."""
+        past = self._past.pop(name, None)
+        if past is not None:
+            self._continued[name] = past
 
-    def get(self, name: str) -> BreakerStatus | None:
-        with self._lock:
-            return self._last.get(name)
+    def get(self, name: str) -> Past | None:
+        self._fold()
+        return self._past.get(name) or self._continued.get(name)
 
-    def all(self) -> list[BreakerStatus]:
-        with self._lock:
-            return list(self._last.values())
+    def names(self) -> list[str]:
+        """Those without a breaker."""
+        return list(self._past)
 
-    def due(self) -> list[str]:
-        with self._lock:
-            return [name for name, report in self._unacknowledged.items() if report is None]
-
-    def said(self, names: Iterable[str], report: int) -> None:
-        with self._lock:
-            self._unacknowledged |= dict.fromkeys(self._unacknowledged.keys() & names, report)
-
-    def acknowledge(self, report: int) -> None:
-        with self._lock:
-            self._unacknowledged = {
-                name: said for name, said in self._unacknowledged.items() if said is None or said > report
-            }
-
-    def forget_connection(self) -> None:
-        with self._lock:
-            self._unacknowledged = dict.fromkeys(self._unacknowledged)
+    def _fold(self) -> None:
+        while self._freed:
+            name = self._freed.popleft()
+            for where in (self._past, self._continued):
+                if name in where:
+                    where[name] = where[name].folded()

@@ -177,6 +177,9 @@ class Machine:
             probes=self.probes,
         )
 
+    def latencies(self) -> dict[int, int]:
+        return {bucket: count for bucket, count in enumerate(self.latency) if count}
+
     # -- calls -------------------------------------------------------------------------------------------------------
 
     def acquire(self, now: float) -> Permit | Rejection:
@@ -387,7 +390,41 @@ class Machine:
         self.window = window_for(config, self.window)
         self.rebuild()
 
+    def disown(self, now: float) -> Change | None:
+        """Nobody's gate may say any more that the registry knows this one. What ends its state for who watches the
+        name, unless it is closed; here it goes on."""
+        self.rebuild()
+        if self.state is CLOSED:
+            return None
+        return self._change(CLOSED, Reason.RESET, now, self.epoch + 1, note="its process has forgotten the breaker")
+
     # -- steps -------------------------------------------------------------------------------------------------------
+
+    def _change(
+        self,
+        to_state: CircuitBreakerState,
+        reason: Reason,
+        now: float,
+        epoch: int,
+        *,
+        duration: float = 0.0,
+        error: BaseException | None = None,
+        note: str = "",
+    ) -> Change:
+        return Change(
+            from_state=self.state,
+            to_state=to_state,
+            reason=reason,
+            epoch=epoch,
+            config=self.config,
+            streak=self.streak,
+            tally=self.tally(now),
+            wait=self.wait,
+            probes=self.successful_probes,
+            duration=duration,
+            error=error,
+            note=note,
+        )
 
     def _move(
         self,
@@ -399,8 +436,7 @@ class Machine:
         error: BaseException | None = None,
         note: str = "",
     ) -> None:
-        before, tally = self.state, self.tally(now)
-        streak, probes, wait = self.streak, self.successful_probes, self.wait
+        change = self._change(to_state, reason, now, self.epoch + 1, duration=duration, error=error, note=note)
         self.state, self.reason, self.since = to_state, reason, now
         self.state_changes += 1
         if to_state is OPEN:
@@ -409,11 +445,7 @@ class Machine:
         elif to_state is CLOSED:
             self._clear_evidence()
         self._begin_epoch()
-        self.changes.append(
-            Change(
-                before, to_state, reason, self.epoch, self.config, streak, tally, wait, probes, duration, error, note
-            )
-        )
+        self.changes.append(change)
 
     def _begin_epoch(self) -> None:
         self.epoch += 1

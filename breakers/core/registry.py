@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .breaker import CircuitBreaker
+from .changes import transition
 from .config import CircuitBreakerConfig, HttpConfig
 from .errors import ConfigError
+from .forgotten import Forgotten, Past
 from .listeners import Listeners
 from .lock import LOCK
 from .states import Transition
@@ -25,6 +27,7 @@ class CircuitBreakerRegistry:
         self._breakers: dict[str, CircuitBreaker] = {}
         self._first_configs: dict[str, CircuitBreakerConfig] = {}
         self._lent: set[str] = set()
+        self._forgotten = Forgotten()
         self._first_epoch = 0
         """Later than all of those that were forgotten: to the fleet one that is made anew is the same breaker."""
         self._transition_listeners: Listeners[CircuitBreaker, Transition] = Listeners()
@@ -60,6 +63,7 @@ class CircuitBreakerRegistry:
             breaker = self._breakers.setdefault(name, made)
             if breaker is made:
                 self._first_configs[name] = config
+                self._forgotten.go_on(name)
         if breaker is not made:  # another thread was faster
             return self.get_or_create(name, given, http=http)
         self._register_listeners.tell(name, breaker)
@@ -95,16 +99,34 @@ class CircuitBreakerRegistry:
         return len(breakers)
 
     def forget(self, name: str) -> None:
-        """The name is free again. Who holds the breaker keeps it, but the registry speaks of it no more."""
+        """The name is free again. Who holds the breaker keeps it as it is, but the registry speaks of it no more.
+
+        If it is not closed, those who listen here, and the fleet, are told that it is: else the name would be open to
+        them until the process ends. Calls that end later count for the fleet all the same.
+        """
         with LOCK:
             breaker = self._breakers.pop(name, None)
             self._first_configs.pop(name, None)
             self._lent.discard(name)
-            if breaker is not None:
-                breaker.disown()
-                self._first_epoch = max(self._first_epoch, breaker._machine.epoch + 1)
-        if breaker is not None:
-            self._forget_listeners.tell(name, breaker)
+            if breaker is None:
+                return
+            last = breaker.disown()
+            epoch = breaker._machine.epoch if last is None else last.epoch
+            self._forgotten.add(breaker, epoch)
+            self._first_epoch = max(self._first_epoch, epoch + 1)
+        if last is not None:
+            self._transition_listeners.tell(name, breaker, transition(name, last))
+        self._forget_listeners.tell(name, breaker)
+
+    def forgotten(self) -> list[str]:
+        """The names that have been forgotten and not been made anew; the longest forgotten first."""
+        with LOCK:
+            return self._forgotten.names()
+
+    def look(self, name: str) -> tuple[CircuitBreaker | None, Past | None]:
+        """The breaker of this name and what forgotten ones had counted: at one moment, so that nothing is in both."""
+        with LOCK:
+            return self._breakers.get(name), self._forgotten.get(name)
 
     def lend(self, name: str) -> None:
         """Marks a breaker whose maker will forget it one day, until the program asks for it by :meth:`get_or_create`:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .config import CircuitBreakerConfig
-from .counts import Counts
+from .counts import Counts, Totals
 from .latency import LatencyHistogram
 from .machine import Origin
 from .states import CircuitBreakerState, Override
@@ -41,6 +41,10 @@ class BreakerSnapshot:
     """Seconds since 1970; ``None`` when CLOSED."""
     changes: int
     """Moves whenever a count, the state, the override or the config did."""
+
+    @property
+    def totals(self) -> Totals:
+        return Totals(self.counts, self.latency)
 
 
 def metrics(snapshot: BreakerSnapshot) -> dict[str, Any]:

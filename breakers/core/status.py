@@ -1,61 +1,85 @@
-"""From a breaker's snapshot to what a report says of it."""
+"""How one name stands in this process, and that as it travels."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import dataclass, replace
 
+from .counts import NOTHING, Totals
+from .forgotten import Past
+from .registry import CircuitBreakerRegistry
 from .snapshot import BreakerSnapshot
-from .wire import BreakerStatus, Counts, OverrideStatus, WindowCounts
+from .states import CircuitBreakerState
+from .wire import BreakerStatus, OverrideStatus, WindowCounts
 
-_COUNTERS = tuple(f.name for f in fields(Counts))
+Mark = tuple[int, int, int]
+"""Changes with whatever a status says; one that is made anew under a forgotten name has a later epoch."""
 
 
-class Baseline:
-    """What a breaker has counted and reports leave out: a forked child does not count its parent's calls again.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One consistent cut: the breaker of a name, if it has one, and what forgotten ones had counted. Microseconds."""
 
-    Below zero is what they add: what was reported of a forgotten breaker of that name.
-    """
-
-    __slots__ = ("counts", "latency")
-
-    def __init__(self, counts: Mapping[str, int], latency: Mapping[int, int]) -> None:
-        self.counts, self.latency = Counter(counts), Counter(latency)
-
-    @classmethod
-    def of(cls, snapshot: BreakerSnapshot) -> Baseline:
-        return cls({name: getattr(snapshot.counts, name) for name in _COUNTERS}, snapshot.latency)
+    name: str
+    present: BreakerSnapshot | None
+    past: Past | None
+    totals: Totals
+    """Of all of them, since the process began."""
 
     @classmethod
-    def after(cls, last: BreakerStatus) -> Baseline:
-        """For the one that is made anew after this was the last that was said of the name."""
-        counts = {name: -count for name, count in asdict(last.counts).items()}
-        return cls(counts, {int(index): -count for index, count in last.latency.items()})
+    def of(cls, registry: CircuitBreakerRegistry, name: str) -> Standing | None:
+        """``None`` if nothing is known of the name."""
+        breaker, past = registry.look(name)
+        present = None if breaker is None else breaker.snapshot()
+        before = NOTHING if past is None else past.totals
+        if present is not None:
+            return cls(name, present, past, present.totals if past is None else before + present.totals)
+        return None if past is None else cls(name, None, past, before)
+
+    @property
+    def mark(self) -> Mark:
+        counts = self.totals.counts
+        counted = counts.requests + counts.would_reject
+        if self.present is not None:
+            return self.present.epoch, self.present.changes, counted
+        return self.epoch, -1, counted
+
+    @property
+    def epoch(self) -> int:
+        if self.present is not None:
+            return self.present.epoch
+        return 0 if self.past is None else self.past.epoch
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no breaker of this name can count any more."""
+        return self.present is None and not (self.past is not None and self.past.lingering)
+
+    def status(self, baseline: Totals | None) -> BreakerStatus:
+        """Without what ``baseline`` holds. One that has no breaker is closed, whatever the last one was."""
+        totals = self.totals if baseline is None else self.totals.beyond(baseline)
+        counted = BreakerStatus(
+            self.name,
+            CircuitBreakerState.CLOSED,
+            self.epoch,
+            counts=totals.counts,
+            latency={str(bucket): count for bucket, count in totals.latency.items()},
+        )
+        return counted if self.present is None else _with_state(counted, self.present)
 
 
-_NOTHING = Baseline({}, {})
-
-
-def status_of(snapshot: BreakerSnapshot, baseline: Baseline | None) -> BreakerStatus:
-    """``snapshot`` as it travels, without what ``baseline`` holds. Microseconds."""
-    before = baseline or _NOTHING
-    counts = {name: getattr(snapshot.counts, name) - before.counts[name] for name in _COUNTERS}
-    window = snapshot.window
-    return BreakerStatus(
-        name=snapshot.name,
-        state=snapshot.state,
-        epoch=snapshot.epoch,
-        state_age=snapshot.state_age,
-        retry_in=snapshot.retry_after,
-        override=_override(snapshot),
-        config_version=snapshot.config_version,
-        consecutive_failures=snapshot.consecutive_failures,
-        counts=Counts(**counts),
+def _with_state(counted: BreakerStatus, present: BreakerSnapshot) -> BreakerStatus:
+    window = present.window
+    return replace(
+        counted,
+        state=present.state,
+        state_age=present.state_age,
+        retry_in=present.retry_after,
+        override=_override(present),
+        config_version=present.config_version,
+        consecutive_failures=present.consecutive_failures,
         window=None if window is None else WindowCounts(window.calls, window.failures, window.slow),
-        latency=_latency(snapshot.latency, before.latency),
-        last_failure_time=snapshot.last_failure_time,
-        last_success_time=snapshot.last_success_time,
+        last_failure_time=present.last_failure_time,
+        last_success_time=present.last_success_time,
     )
 
 
@@ -65,8 +89,3 @@ def _override(snapshot: BreakerSnapshot) -> OverrideStatus | None:
     return OverrideStatus(
         snapshot.override, snapshot.override_origin or "code", snapshot.override_reason, snapshot.override_expires_in
     )
-
-
-def _latency(latency: Mapping[int, int], before: Mapping[int, int]) -> dict[str, int]:
-    grown = ((index, latency.get(index, 0) - before.get(index, 0)) for index in sorted({*latency, *before}))
-    return {str(index): count for index, count in grown if count > 0}

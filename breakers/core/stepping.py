@@ -75,10 +75,11 @@ class Stepping:
         self._machine.rebuild()
         self._machine.reopen()
 
-    def disown(self) -> None:
-        """The registry speaks of it no more, and nobody's gate may say that it still does."""
+    def disown(self) -> Change | None:
+        """The registry speaks of it no more; what it has still to tell, of one that is not closed."""
+        now = self._clock()
         self._owner = None
-        self._step(self._clock(), self._machine.rebuild)
+        return self._step(now, self._machine.disown, now)
 
     @property
     def config(self) -> CircuitBreakerConfig:
@@ -124,7 +125,7 @@ class Stepping:
             consecutive_failures=machine.streak,
             counts=counts,
             window=machine.tally(now),
-            latency={bucket: count for bucket, count in enumerate(machine.latency) if count},
+            latency=machine.latencies(),
             last_failure_time=wall.get(machine.last_failure),
             last_success_time=wall.get(machine.last_success),
             opened_at=wall.get(machine.opened_at),

@@ -12,16 +12,15 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from .breaker import CircuitBreaker
-from .forgotten import Forgotten
 from .outbox import Outbox
+from .partings import Partings
 from .registrations import Registrations, registration_of
 from .registry import CircuitBreakerRegistry
-from .snapshot import BreakerSnapshot
 from .states import Transition
-from .status import Baseline, status_of
+from .status import Mark, Standing
 from .wanted import Wanted
 from .wire import (
     MAX_BYTES,
@@ -40,15 +39,10 @@ from .wire import (
 
 _AT_ONCE = 200
 """Breakers, or registrations, in one report."""
+_FEW = 1_000
+"""Names: so many cost nothing worth looking at."""
 _SURELY_FITS = 100
 """A report of this many items is below MAX_BYTES whatever they hold."""
-_LAST = -1
-"""The mark of a forgotten one, whose status never changes again."""
-
-
-def _mark(snapshot: BreakerSnapshot) -> tuple[int, int]:
-    """Changes with whatever a report says; one that is made anew under a forgotten name has a later epoch."""
-    return snapshot.epoch, snapshot.changes
 
 
 class Sync:
@@ -91,8 +85,8 @@ class Sync:
         self._marks = threading.Lock()  # what the program's threads add; held for a line or two
         self.outbox = Outbox(self._capacity)
         self._started_at = self._wall()
-        self._baselines = {b.name: Baseline.of(b.snapshot()) for b in self.registry.all()} if from_now else {}
-        self._forgotten = Forgotten()
+        self._partings = Partings(self.registry, from_now=from_now)
+        self._baselines = {one.name: one.totals for one in self._standings()} if from_now else {}
         self._touched: set[str] = set()  # breakers whose status should travel at once
         self._registrations = Registrations()
         self._wanted = Wanted(
@@ -143,22 +137,12 @@ class Sync:
 
     def _registered(self, breaker: CircuitBreaker) -> None:
         self._registrations.add(breaker.name)
-        self._go_on(breaker.name)
+        self._wanted.apply_again(breaker.name)
         self._wanted.sow(breaker.name)
         self.wake()
 
     def _forgot(self, breaker: CircuitBreaker) -> None:
-        name = breaker.name
-        self._forgotten.add(status_of(breaker.snapshot(), self._baselines.pop(name, None)))
-        if name in self.registry:  # another thread has been quick to make it anew
-            self._go_on(name)
-
-    def _go_on(self, name: str) -> None:
-        """One that is made anew counts on from the forgotten one's counts, and what the fleet wants holds for it."""
-        last = self._forgotten.take(name)
-        if last is not None:
-            self._baselines[name] = Baseline.after(last)
-        self._wanted.apply_again(name)
+        self._partings.add(breaker.name)
 
     def _touch(self, name: str) -> None:
         with self._marks:
@@ -168,11 +152,12 @@ class Sync:
 
     def _forget_connection(self) -> None:
         self._report_id = 0
-        self._said: dict[str, tuple[int, int]] = {}  # breaker -> its mark when last reported on this connection
+        self._said: dict[str, Mark] = {}  # of each breaker when it was last reported on this connection
+        self._kept = 0  # how many of them were left when those of unknown names were last dropped
         self._backlog: list[str] = []
         self._revision_said = self.revision
         self._wanted.forget_connection()
-        self._forgotten.forget_connection()
+        self._partings.forget_connection()
         self.outbox.rewind()
 
     def hello(self) -> Hello:
@@ -226,12 +211,11 @@ class Sync:
         """How everything stands now, whatever was said of it: for who reads and does not answer. Numbered 0, without
         what is said once."""
         with self._exchange:
-            names = [last.name for last in self._forgotten.all()] + [breaker.name for breaker in self.registry.all()]
             return Report(
                 id=0,
                 now=self._wall(),
                 revision=self.revision,
-                breakers=tuple(known[0] for name in dict.fromkeys(names) if (known := self._status(name)) is not None),
+                breakers=tuple(map(self._status, self._standings())),
                 refusals=self._wanted.refusals(),
                 dropped=self.outbox.dropped,
             )
@@ -250,30 +234,40 @@ class Sync:
         """Moves each breaker whose status is due to the backlog."""
         with self._marks:
             touched, self._touched = self._touched, set()
-        names = (b.name for b in self.registry.all() if self._changed(b)) if whole else iter(touched)
-        self._backlog = list(dict.fromkeys([*self._backlog, *names, *self._forgotten.due()]))
+        names = [*self._changed(), *self._partings.due(self._said)] if whole else touched
+        self._backlog = list(dict.fromkeys([*self._backlog, *names]))
 
-    def _changed(self, breaker: CircuitBreaker) -> bool:
-        return self._said.get(breaker.name) != _mark(breaker.snapshot())
+        self._drop_unknown()
 
-    def _status(self, name: str) -> tuple[BreakerStatus, tuple[int, int]] | None:
-        """With its mark. Of a forgotten one the last."""
-        baseline = self._baselines.get(name)  # before the breaker: never one that holds what the breaker counts too
-        breaker = self.registry.get(name)
-        if breaker is not None:
-            snapshot = breaker.snapshot()
-            return status_of(snapshot, baseline), _mark(snapshot)
-        last = self._forgotten.get(name)
-        return None if last is None else (last, (last.epoch, _LAST))
+    def _drop_unknown(self) -> None:
+        """Nothing is kept of names that the registry no longer remembers. Now and then: it takes a look at all."""
+        if len(self._said) > 2 * self._kept + _FEW:
+            remembered = set(self.registry.forgotten())
+            self._wanted.keep_only(remembered)
+            self._said = {n: mark for n, mark in self._said.items() if n in remembered or n in self.registry}
+            self._kept = len(self._said)
+
+    def _changed(self) -> Iterator[str]:
+        for breaker in self.registry.all():
+            standing = Standing.of(self.registry, breaker.name)
+            if standing is not None and standing.mark != self._said.get(breaker.name):
+                yield breaker.name
+
+    def _standings(self) -> list[Standing]:
+        """Of all names that this process knows."""
+        names = dict.fromkeys([*self.registry.forgotten(), *(breaker.name for breaker in self.registry.all())])
+        return [standing for name in names if (standing := Standing.of(self.registry, name)) is not None]
+
+    def _status(self, standing: Standing) -> BreakerStatus:
+        return standing.status(self._baselines.get(standing.name))
 
     def _draft(self, transitions: int, at_once: int) -> Report:
-        statuses = [known for name in self._backlog[:at_once] if (known := self._status(name)) is not None]
-        self._saying = {status.name: mark for status, mark in statuses}
+        self._saying = {name: Standing.of(self.registry, name) for name in self._backlog[:at_once]}
         return Report(
             id=self._report_id,
             now=self._wall(),
             revision=self.revision,
-            breakers=tuple(status for status, _ in statuses),
+            breakers=tuple(self._status(one) for one in self._saying.values() if one is not None),
             transitions=self.outbox.take(transitions),
             registrations=self._registrations_due(at_once),
             refusals=self._wanted.refusals_due(at_once),
@@ -283,10 +277,11 @@ class Sync:
 
     def _settle(self, report: Report) -> None:
         """``report`` goes out: what it says need not be said again on this connection."""
-        self._said.update(self._saying)
-        said = self._saying.keys()
-        self._backlog = [name for name in self._backlog if name not in said and name in self.registry]
-        self._forgotten.said((name for name, mark in self._saying.items() if mark[1] == _LAST), report.id)
+        for standing in filter(None, self._saying.values()):
+            self._said[standing.name] = standing.mark
+            if standing.present is None:
+                self._partings.said(standing.name, standing.mark, report.id)
+        self._backlog = [name for name in self._backlog if name not in self._saying]
         self._registrations.said(report.registrations)
         self._wanted.said(report.refusals)
         self._wanted.resets.said(report.resets, report.id)
@@ -314,4 +309,4 @@ class Sync:
     def _acknowledged(self, ack: Ack) -> None:
         self.outbox.acknowledge(ack.sequence)
         self._wanted.resets.acknowledge(ack.id)
-        self._forgotten.acknowledge(ack.id)
+        self._partings.acknowledge(ack.id)

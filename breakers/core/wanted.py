@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from .enforcement import ResetLog, enforce_config, enforce_override
@@ -138,6 +138,14 @@ class Wanted:
         seed = self._seeds.pop(name, None)
         if seed is not None:
             self._apply(seed)
+
+    def keep_only(self, forgotten: Collection[str]) -> None:
+        """Of names without a breaker, what holds for one that is made anew is kept for these."""
+        with self._lock:
+            for name in [name for name in self._rows if name not in forgotten and name not in self._registry]:
+                del self._rows[name]
+                self._refused.pop(name, None)
+                self._refusals_due.discard(name)
 
     # --- what is told of it ----------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 
 from .codec import WireError as WireError  # a reader of this module meets it here
 from .codec import plain, reader, refuse_constant
+from .counts import Counts as Counts  # part of a status
 from .states import CircuitBreakerState, Override
 
 PROTOCOL = 1
@@ -30,22 +31,6 @@ class Registration:
     name: str
     config: Json
     http: Json | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Cumulative since the instance began, so that a lost or repeated report changes nothing."""
-
-    successes: int = 0
-    failures: int = 0
-    rejected: int = 0
-    ignored: int = 0
-    late: int = 0
-    would_reject: int = 0
-    timeouts: int = 0
-    slow: int = 0
-    state_changes: int = 0
-    probes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +63,7 @@ class BreakerStatus:
     config_version: int | None = None
     consecutive_failures: int = 0
     counts: Counts = field(default_factory=Counts)
+    """Cumulative since the instance began, so that a lost or repeated report changes nothing; so is ``latency``."""
     window: WindowCounts | None = None
     latency: Mapping[str, int] = field(default_factory=dict)
     """Bucket index of ``breakers.core.latency`` to cumulative count."""

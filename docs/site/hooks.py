@@ -35,7 +35,7 @@ MEMBERS = {
     ),
     "CircuitBreakerOpenError": ("name", "state", "reason", "retry_after"),
     "ServiceError": ("status", "code", "fields"),
-    "CircuitBreakerRegistry": ("get", "get_or_create", "all", "reset_all", "on_transition", "on_register"),
+    "CircuitBreakerRegistry": ("get", "get_or_create", "all", "reset_all", "forget", "on_transition", "on_register"),
     "Link": ("status", "close"),
     "LinkStatus": ("connected", "since", "server", "revision", "last_error", "queued", "dropped"),
 }  # fmt: skip

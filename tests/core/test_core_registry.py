@@ -108,6 +108,35 @@ def test_a_forgotten_name_is_free_again(book) -> None:
     assert len(book) == 0
 
 
+@pytest.mark.parametrize("probing", [False, True])
+def test_one_that_is_not_closed_is_closed_for_who_listens_to_the_registry_when_it_is_forgotten(book, probing) -> None:
+    heard, own = [], []
+    breaker = book.get_or_create("api", CircuitBreakerConfig(failure_threshold=1, recovery_timeout=1e-9))
+    with pytest.raises(ZeroDivisionError):
+        breaker.call_sync(lambda: 1 / 0)
+    if probing:
+        breaker.acquire()
+    before = breaker.snapshot()
+    book.on_transition(lambda of, happened: heard.append((of, happened)))
+    breaker.on_transition(own.append)
+    book.forget("api")
+    [(of, happened)] = heard
+    assert of is breaker
+    assert (happened.from_state, happened.to_state, happened.reason) == (before.state, CLOSED, "reset")
+    assert (happened.cause, happened.epoch) == ("its process has forgotten the breaker", before.epoch + 1)
+    assert (own, breaker.state, breaker.snapshot().epoch) == ([], before.state, before.epoch)
+    assert book.get_or_create("api").snapshot().epoch > happened.epoch
+
+
+def test_the_forgotten_names_are_those_that_were_not_made_anew(book) -> None:
+    for name in ("a", "b", "c"):
+        book.get_or_create(name)
+    for name in ("c", "a", "b"):
+        book.forget(name)
+    book.get_or_create("a")
+    assert book.forgotten() == ["c", "b"]
+
+
 def test_a_lent_breaker_is_kept_once_the_program_asks_for_it(book) -> None:
     for name in ("a", "b"):
         book.get_or_create(name)

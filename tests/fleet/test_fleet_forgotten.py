@@ -5,13 +5,20 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import CircuitBreakerConfig
+from breakers.core.errors import CircuitBreakerOpenError
 from breakers.core.registry import CircuitBreakerRegistry
+from breakers.core.states import CircuitBreakerState, Outcome, Permit
 from breakers.core.sync import Sync
-from breakers.core.wire import Ack
+from breakers.core.wire import Ack, Report
 from breakers.fleet import Row
 from breakers.models import InstanceIdentity
+from tests.fleet.conftest import Scene
 
 HOST = "data-service:80"
 
@@ -91,3 +98,137 @@ def test_one_that_is_made_anew_is_shown_as_closed_whatever_the_forgotten_one_was
     process.registry.forget(HOST)
     process.call(works=True)
     assert process.shown()["state"] == "closed"
+
+
+def test_beyond_those_that_are_remembered_totals_stand_still_and_never_fall(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("breakers.core.forgotten.REMEMBERED", 1)
+    for _ in range(3):
+        process.call(works=True)
+    assert process.successes() == 3
+    process.registry.forget(HOST)
+    process.registry.forget(process.registry.get_or_create("another:80").name)
+    seen = []
+    for _ in range(5):  # it begins at zero
+        process.call(works=True)
+        seen.append(process.successes())
+    assert seen == [3, 3, 3, 4, 5]
+
+
+NAMES = ("a", "b")
+ONE_FAILURE_OPENS = CircuitBreakerConfig(failure_threshold=1, recovery_timeout=1e6)
+OPEN, CLOSED = CircuitBreakerState.OPEN, CircuitBreakerState.CLOSED
+
+
+class Forgetting(RuleBasedStateMachine):
+    """A program that forgets breakers while calls are in flight, a way that loses reports, a link that closes."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.scene = Scene()
+        self.scene.want(*NAMES)
+        self.registry = CircuitBreakerRegistry()
+        self.in_flight: list[tuple[CircuitBreaker, Permit]] = []
+        self.requests = dict.fromkeys(NAMES, 0)
+        self.shown = dict.fromkeys(NAMES, 0)
+        self.sync: Sync | None = None
+        self.linked = False
+
+    # --- the program -----------------------------------------------------------------------------------------------
+
+    @rule(name=st.sampled_from(NAMES), held=st.booleans(), works=st.booleans())
+    def call(self, name: str, held: bool, works: bool) -> None:
+        breaker = self.registry.get_or_create(name, ONE_FAILURE_OPENS)
+        self.requests[name] += 1
+        try:
+            permit = breaker.acquire()
+        except CircuitBreakerOpenError:
+            return
+        if held:
+            self.requests[name] -= 1  # counted when it ends
+            self.in_flight.append((breaker, permit))
+        else:
+            breaker.settle(permit, Outcome.SUCCESS if works else Outcome.FAILURE)
+
+    @rule(which=st.integers(0, 9), works=st.booleans())
+    def end_a_call(self, which: int, works: bool) -> None:
+        if self.in_flight:
+            breaker, permit = self.in_flight.pop(which % len(self.in_flight))
+            breaker.settle(permit, Outcome.SUCCESS if works else Outcome.FAILURE)
+            self.requests[breaker.name] += 1
+
+    @rule(name=st.sampled_from(NAMES))
+    def forget(self, name: str) -> None:
+        self.registry.forget(name)
+
+    @rule(name=st.sampled_from(NAMES))
+    def reset(self, name: str) -> None:
+        breaker = self.registry.get(name)
+        if breaker is not None:
+            breaker.reset()
+
+    # --- its link --------------------------------------------------------------------------------------------------
+
+    @rule()
+    def connect(self) -> None:
+        if self.sync is None:
+            self.sync = Sync(self.registry, service="s", library="l", wall=lambda: self.scene.now.timestamp())
+        else:
+            self.sync.reopen("s")
+        hello = self.sync.hello()
+        self.id, self.linked = UUID(hello.instance), True
+        self.scene.fleet.connect(InstanceIdentity(self.id, "s", "host-1", 1, "l", self.scene.now), self.scene.now)
+
+    @precondition(lambda self: self.sync is not None)
+    @rule()
+    def close(self) -> None:
+        assert self.sync is not None
+        self.sync.close()
+        self.linked = False
+
+    @precondition(lambda self: self.sync is not None)
+    @rule(whole=st.booleans(), arrives=st.booleans(), acknowledged=st.booleans())
+    def report(self, whole: bool, arrives: bool, acknowledged: bool) -> None:
+        """What does not arrive is not acknowledged, and the connection ends: reports are never passed over."""
+        assert self.sync is not None
+        report = self.sync.report(whole=whole, heartbeat=False)
+        if report is not None and arrives:
+            self._arrives(report)
+            if acknowledged:
+                self._acknowledge(report)
+        elif report is not None:
+            self.connect()
+
+    def _arrives(self, report: Report) -> None:
+        self.scene.fleet.report(self.id, report, self.scene.now)
+
+    def _acknowledge(self, report: Report) -> None:
+        assert self.sync is not None
+        self.sync.receive(Ack(report.id, report.transitions[-1].sequence if report.transitions else 0))
+
+    # --- what holds ------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def totals_never_fall_and_no_call_is_counted_twice(self) -> None:
+        for name in NAMES:
+            total = int(self.scene.fleet.metrics(name)["requests_total"])
+            assert self.shown[name] <= total <= self.requests[name]
+            self.shown[name] = total
+
+    def teardown(self) -> None:
+        """At last the way is good: each call is counted, and nothing is open that nobody has."""
+        if not self.linked:
+            self.connect()
+        assert self.sync is not None
+        while report := self.sync.report(heartbeat=False):
+            self._arrives(report)
+            self._acknowledge(report)
+        for name in NAMES:
+            breaker = self.registry.get(name)
+            assert self.scene.fleet.metrics(name)["requests_total"] == self.requests[name]
+            assert self.scene.row(name)["state"] == (CLOSED if breaker is None else breaker.state)
+
+
+Forgetting.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestForgetting = Forgetting.TestCase
