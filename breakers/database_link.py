@@ -204,6 +204,8 @@ class _Row:
             seen.move(status.state, status.epoch, later(now, -status.state_age))
             seen.take(status, now)
             seen.counts, seen.latency = counts_of(status.counts), dict(status.latency)
+            if status.forgotten:
+                seen.forget_in(status.epoch)
         if report.dropped > self.dropped:
             self.dropped, self.dropped_at = report.dropped, now
         self._resets = {c: at for c, at in self._resets.items() if time.monotonic() - at < REMEMBER}

@@ -64,7 +64,7 @@ class Standing:
             counts=totals.counts,
             latency={str(bucket): count for bucket, count in totals.latency.items()},
         )
-        return counted if self.present is None else _with_state(counted, self.present)
+        return replace(counted, forgotten=True) if self.present is None else _with_state(counted, self.present)
 
 
 def _with_state(counted: BreakerStatus, present: BreakerSnapshot) -> BreakerStatus:

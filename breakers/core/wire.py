@@ -69,6 +69,8 @@ class BreakerStatus:
     """Bucket index of ``breakers.core.latency`` to cumulative count."""
     last_failure_time: float | None = None
     last_success_time: float | None = None
+    forgotten: bool = False
+    """The process has no breaker of this name any more: this is what it had counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ class Ledger:
                 since=kept.since or facts.last_seen,
                 retry_at=kept.retry_at,
                 kept=True,
+                forgotten_in=kept.forgotten_in,
             )
             if kept.retry_at is not None:
                 heappush(self._due, (kept.retry_at, name))
@@ -117,9 +118,23 @@ class Ledger:
         self.dirty.add(name)
 
     def _enter(self, facts: InstanceFacts, view: BreakerView, observation: Observation) -> None:
-        if facts.gone_at is None:
+        if facts.gone_at is None and not observation.forgotten:
             view.members[facts.identity.id] = (facts, observation)
             view.place(observation, observation.state if facts.live else None)
+
+    def _belong(self, facts: InstanceFacts, view: BreakerView, observation: Observation, at: datetime) -> None:
+        """One that has forgotten the breaker is none of its instances, until it makes it anew."""
+        if observation.forgotten_in is None:
+            return
+        member = facts.identity.id in view.members
+        if observation.forgotten and member:
+            del view.members[facts.identity.id]
+            view.place(observation, None)
+        elif not (observation.forgotten or member) and facts.gone_at is None:
+            self._enter(facts, view, observation)
+        else:
+            return
+        self._restate(view, at, at)
 
     def connect(self, identity: InstanceIdentity, at: datetime) -> None:
         """A link opened; its first reports follow."""
@@ -262,6 +277,7 @@ class Ledger:
         if observation.move(told.to_state, told.epoch, moment):
             view.place(observation, observation.state)
             self._restate(view, moment, at)
+            self._belong(facts, view, observation, at)
         self.dirty.add(told.name)
 
     def _take_status(self, facts: InstanceFacts, status: BreakerStatus, at: datetime, starting: bool) -> None:
@@ -273,6 +289,9 @@ class Ledger:
         if moved:
             view.place(observation, observation.state)
             self._restate(view, observation.since or at, at)
+        if status.forgotten:
+            observation.forget_in(status.epoch)
+        self._belong(facts, view, observation, at)
         if waits and observation.retry_at is not None:
             heappush(self._due, (observation.retry_at, status.name))
         if facts.forgotten and observation.link == 0 and not observation.kept:

@@ -219,4 +219,5 @@ def _is_worth_passing(facts: InstanceFacts, now: datetime) -> bool:
 def _is_for(reset: Reset, facts: InstanceFacts) -> bool:
     record = reset.record
     addressed = record.instance in (None, str(facts.identity.id))
-    return addressed and record.name in facts.breakers and facts.gone_at is None and facts.first_seen <= record.at
+    has_it = record.name in facts.breakers and not facts.breakers[record.name].forgotten
+    return addressed and has_it and facts.gone_at is None and facts.first_seen <= record.at

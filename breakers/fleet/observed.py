@@ -68,6 +68,18 @@ class Observation:
     """The latest, oldest first, where other servers are to be told of them."""
     returned: tuple[tuple[int, ...], Mapping[str, int]] | None = None
     """Counts and latency that stood in the sums of those who departed when it came back."""
+    forgotten_in: int | None = None
+    """The epoch in which the process forgot the breaker; one that it made anew has a later one."""
+
+    @property
+    def forgotten(self) -> bool:
+        """The process has the breaker no more: its counts stay, but it is none of the breaker's instances."""
+        return self.forgotten_in is not None and self.forgotten_in >= self.epoch
+
+    def forget_in(self, epoch: int | None) -> None:
+        """In whatever order it is told."""
+        if epoch is not None:
+            self.forgotten_in = epoch if self.forgotten_in is None else max(epoch, self.forgotten_in)
 
     def raise_counts(self, told: tuple[int, ...]) -> tuple[int, ...] | None:
         """What ``told`` adds, field by field; ``None`` when nothing."""
@@ -134,6 +146,8 @@ class Observation:
             "counts": dict(zip(COUNT_NAMES, map(int.__sub__, self.counts, self.base), strict=True)),
             "latency": {bucket: count - self.base_latency.get(bucket, 0) for bucket, count in self.latency.items()},
         }
+        if self.forgotten:
+            kept["forgotten_in"] = self.forgotten_in
         if any(self.base):
             base = {"counts": dict(zip(COUNT_NAMES, self.base, strict=True)), "latency": self.base_latency}
             return {**kept, "base": base}
@@ -149,6 +163,7 @@ class Observation:
             since=None if since is None else datetime.fromisoformat(since),
             retry_at=None if retry_at is None else datetime.fromisoformat(retry_at),
             kept=True,
+            forgotten_in=kept.get("forgotten_in"),
         )
         found.begin_at(_counts_in(base), _latency_in(base))
         found.counts = tuple(map(int.__add__, found.base, _counts_in(kept)))

@@ -38,6 +38,7 @@ class PassedBreaker(NamedTuple):
     """Counts and latency that are in the fleet's sums for good, see :attr:`Observation.base`."""
     returned: Sequence[Any] | None
     """And those that were in them when it came back: who does not know the instance has them in its totals."""
+    forgotten_in: int | None = None
 
 
 class PassedInstance(NamedTuple):
@@ -115,6 +116,7 @@ def _passed_breaker(observation: Observation, recent: datetime) -> PassedBreaker
         ],
         base=(observation.base, observation.base_latency) if any(observation.base) else None,
         returned=observation.returned,
+        forgotten_in=observation.forgotten_in,
     )
 
 

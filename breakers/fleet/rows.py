@@ -141,7 +141,7 @@ def _instance_row(facts: InstanceFacts, observation: Observation, record: Breake
 
 def derive_instance(facts: InstanceFacts) -> dict[str, Any]:
     """One process, with everything that it guards counted."""
-    states = [observation.state for observation in facts.breakers.values()]
+    states = [observation.state for observation in facts.breakers.values() if not observation.forgotten]
     return {
         "instance": str(facts.identity.id),
         "service": facts.identity.service,

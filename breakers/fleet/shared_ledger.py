@@ -100,7 +100,7 @@ class SharedLedger(Ledger):
         super()._leave(facts, at)
         for name, observation in facts.breakers.items():
             view = self.view(name)
-            if view.left is None or view.left[0] <= at:
+            if not observation.forgotten and (view.left is None or view.left[0] <= at):
                 view.left = at, observation.state, observation.since
         self._mark(facts)
 
@@ -181,6 +181,8 @@ class SharedLedger(Ledger):
             self._step(facts, view, observation, move.state, move.epoch, move.since, now)
         if told.since is not None:
             self._step(facts, view, observation, state, told.epoch, moment(told.since), now)
+        observation.forget_in(told.forgotten_in)
+        self._belong(facts, view, observation, now)
         added = self._count(view, observation, tuple(told.counts), told.latency)
         starting = facts.reported_at is not None and now - facts.reported_at <= SETTLED_AFTER
         if newer:
@@ -302,6 +304,8 @@ class SharedLedger(Ledger):
             self._count(view, observation, told.counts, told.latency)
             if told.since is not None and newer:
                 self._step(facts, view, observation, told.state, told.epoch, told.since, now)
+            observation.forget_in(told.forgotten_in)
+            self._belong(facts, view, observation, now)
             self.dirty.add(name)
         if record.gone_at is not None and newer and facts.gone_at is None:
             self._leave(facts, record.gone_at)

@@ -100,6 +100,30 @@ def test_one_that_is_made_anew_is_shown_as_closed_whatever_the_forgotten_one_was
     assert process.shown()["state"] == "closed"
 
 
+def test_a_process_that_has_forgotten_a_breaker_is_none_of_its_instances_until_it_makes_it_anew(
+    process: Process,
+) -> None:
+    another = process.scene.link("another_service").tell(HOST)
+    process.call(works=False)
+    assert process.shown()["instances"] == {"total": 2, "closed": 1, "half_open": 0, "open": 1, "silent": 0}
+    process.registry.forget(HOST)
+    shown = process.shown()
+    assert shown["instances"] == {"total": 1, "closed": 1, "half_open": 0, "open": 0, "silent": 0}
+    assert (shown["services"], shown["applied"]["of"]) == (["another_service"], 1)
+    process.scene.wait(20, heartbeats=(another,))  # it is silent, and heard again
+    assert process.shown()["instances"]["total"] == 1
+    process.call(works=True)
+    assert process.shown()["instances"]["total"] == 2
+
+
+def test_a_reset_awaits_nobody_who_has_forgotten_the_breaker(process: Process) -> None:
+    process.call(works=True)
+    process.shown()
+    process.registry.forget(HOST)
+    process.shown()
+    assert process.scene.fleet.reset_progress(process.scene.reset(HOST))["targeted"] == 0
+
+
 def test_beyond_those_that_are_remembered_totals_stand_still_and_never_fall(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,19 @@ class FleetMachine(RuleBasedStateMachine):
         model.windows.pop(name, None)
         self._remember()
 
+    @rule(slot=slots, name=names)
+    def forget(self, slot: int, name: str) -> None:
+        """The last is that it is closed; then the process has it no more."""
+        model = self._model(slot)
+        if name in model.states:
+            self._hear(model).tell(name, "closed", forgotten=True)
+            del model.linked.states[name]  # one that is made anew has a later epoch
+            model.states[name] = "closed"
+            self._remember()
+            del model.states[name]
+            model.windows.pop(name, None)
+            self._remember()
+
     @rule(slot=slots)
     def heartbeat(self, slot: int) -> None:
         self._hear(self._model(slot)).send()

@@ -88,6 +88,22 @@ def test_the_newest_report_wins_whichever_server_is_read_last(servers: Servers) 
         assert third.fleet.metrics("bank-api")["window"]["calls"] == 9
 
 
+def test_what_an_instance_has_forgotten_it_has_nowhere_also_where_it_was_told_last(servers: Servers) -> None:
+    first, second = servers.all
+    linked = servers.link(0).tell(state="open")
+    servers.exchange()
+    linked.tell(state="closed", forgotten=True)
+    first.lay_down()
+    move(linked, second).send()  # it has told that it has forgotten, and tells it no more
+    second.take_in(first)
+    servers.exchange()
+    assert [server.row()["instances"]["total"] for server in servers.all] == [0, 0]
+    del linked.states["bank-api"]  # made anew
+    linked.tell(state="open")
+    servers.exchange()
+    assert [server.row()["instances"]["open"] for server in servers.all] == [1, 1]
+
+
 def test_a_late_report_to_the_old_server_takes_nothing_back(servers: Servers) -> None:
     first, second = servers.all
     linked = servers.link(0).tell(add={"successes": 1})
@@ -290,6 +306,14 @@ class MergedMachine(RuleBasedStateMachine):
     def flap(self, slot: int, place: int, name: str) -> None:
         self._pass_time()
         self._link(slot, place).move("open", "closed", name=name, ago=(0.002, 0.001))
+
+    @rule(slot=slots, place=places, name=st.sampled_from("ab"))
+    def forget(self, slot: int, place: int, name: str) -> None:
+        self._pass_time()
+        linked = self._link(slot, place)
+        if name in linked.states:
+            linked.tell(name, "closed", forgotten=True)
+            del linked.states[name]  # one that is made anew has a later epoch
 
     @rule(slot=slots, place=places, noticed=st.booleans())
     def move(self, slot: int, place: int, noticed: bool) -> None:

@@ -85,6 +85,16 @@ def test_the_state_and_its_since_survive(live):
     assert (live.row()["state"], live.row()["since"]) == ("open", since)
 
 
+def test_who_has_forgotten_a_breaker_has_not_got_it_after_a_restart_either(live):
+    linked, another = live.link().tell(state="open"), live.link().tell(add={"successes": 2})
+    linked.tell(state="closed", add={"failures": 3}, forgotten=True)
+    persist(live)
+    restart(live)
+    assert live.row()["instances"]["total"] == 1
+    assert live.fleet.metrics("bank-api")["failures_total"] == 3
+    assert [row["instance"] for row in live.fleet.instance_rows("bank-api")] == [str(another.id)]
+
+
 def test_the_since_survives_a_restart_in_a_storm(live):
     lasting, stormy = live.link().tell(), live.link().tell()
     live.wait(30, heartbeats=(lasting, stormy))

@@ -99,6 +99,7 @@ def test_a_breaker_that_is_forgotten_while_it_is_open_is_closed_for_the_fleet(
     service.ask("release", name=fresh)
     eventually(lambda: ask(shared_server, fresh, "/metrics")["late_total"] == 1)
     eventually(lambda: ask(shared_server, fresh)["state"] == "closed")
+    eventually(lambda: ask(shared_server, fresh)["instances"]["total"] == 0)
     last = eventually(lambda: (told := ask(shared_server, fresh, "/history")["results"])[1:] and told[0])
     assert (last["from_state"], last["to_state"], last["reason"]) == ("open", "closed", "reset")
     assert last["cause"] == "its process has forgotten the breaker"
