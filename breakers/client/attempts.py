@@ -30,7 +30,7 @@ _OF_TRANSPORTS = (*_BROKEN, RuntimeError)
 """What writing to a connection raises; uvloop's transports raise ``RuntimeError`` when they are closed."""
 DROPPED = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
-statuses = functools.lru_cache(maxsize=256)(parse_statuses)
+statuses = parse_statuses
 """The set that ``"429,500-599"`` stands for; parsed once."""
 
 

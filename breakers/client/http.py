@@ -19,6 +19,7 @@ from breakers.client.link import get_circuit_breaker
 from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.errors import ConfigError
+from breakers.core.registry import registry
 from breakers.core.states import CircuitBreakerState, Transition
 
 if TYPE_CHECKING:
@@ -210,7 +211,17 @@ class HttpCircuitBreaker:
 
 
 _by_name: dict[str, HttpCircuitBreaker] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()  # a listener that hears of a breaker's new rules may ask for another one
+
+
+def _forget(breaker: CircuitBreaker) -> None:
+    """What nobody else holds must be free to go: until then the link looks after it."""
+    with _lock:
+        if (found := _by_name.get(breaker.name)) is not None and found.breaker is breaker:
+            del _by_name[breaker.name]
+
+
+registry.on_forget(_forget)
 
 
 def get_http_circuit_breaker(

@@ -22,6 +22,7 @@ class DaemonThreads(ThreadPoolExecutor):
 
     def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]  # the base class's, whatever its generics
         future: Future[object] = Future()
+        future.set_running_or_notify_cancel()  # from now on its answer may come late, but is never refused
         threading.Thread(target=self._work, args=(future, fn, args, kwargs), name="breakers-dns", daemon=True).start()
         return future
 

@@ -123,7 +123,7 @@ _CHECKS: dict[Kind, Callable[[Field, object], str | None]] = {
 }
 
 
-@lru_cache(maxsize=100)
+@lru_cache(maxsize=256)
 def parse_statuses(text: str) -> frozenset[int]:
     """HTTP statuses of ``"429,500-599"``; the empty string is the empty set. Raises ``ValueError``."""
     found: set[int] = set()

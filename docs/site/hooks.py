@@ -34,7 +34,7 @@ MEMBERS = {
         "get_metrics", "reset", "force_open", "force_closed", "release", "configure", "on_transition",
     ),
     "CircuitBreakerOpenError": ("name", "state", "reason", "retry_after"),
-    "ServiceError": ("status", "code", "fields"),
+    "ServiceError": ("status", "code", "fields", "retry_after"),
     "CircuitBreakerRegistry": ("get", "get_or_create", "all", "reset_all", "forget", "on_transition", "on_register"),
     "Link": ("status", "close"),
     "LinkStatus": ("connected", "since", "server", "revision", "last_error", "queued", "dropped"),

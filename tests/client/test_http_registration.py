@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import aiohttp
@@ -58,3 +60,24 @@ async def test_httpx_breakers_neither(server: Server, heard: Heard, name: str | 
     ) as client:
         await client.get(server.url)
     assert list(heard.values()) == [OURS]
+
+
+def test_one_that_the_program_forgets_is_free_to_go() -> None:
+    """Else the link would look after it for as long as the process runs."""
+    http = breakers.get_http_circuit_breaker("forgotten_by_all")
+    known = weakref.ref(http.breaker)
+    breakers.registry.forget("forgotten_by_all")
+    assert breakers.get_http_circuit_breaker("another").breaker is not known()
+    del http
+    gc.collect()
+    assert known() is None
+    breakers.registry.forget("another")
+
+
+def test_an_http_breaker_that_is_made_anew_is_not_the_forgotten_one() -> None:
+    first = breakers.get_http_circuit_breaker("made_twice", http=OURS)
+    breakers.registry.forget("made_twice")
+    again = breakers.get_http_circuit_breaker("made_twice")
+    assert (again is first, again.breaker is first.breaker) == (False, False)
+    assert (first.http_config, again.http_config) == (OURS, HttpConfig())
+    breakers.registry.forget("made_twice")

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from breakers.client.process import DaemonThreads
 from tests.programs import ServiceProcess
 from tests.proxies import Proxy
 from tests.servers import ServerProcess, eventually
@@ -232,6 +233,22 @@ def test_a_program_ends_though_the_name_server_does_not_answer() -> None:
         service.ask("connect", service="lost", url="http://nowhere.invalid:1", token="tpcb_any")
         service.ask("call", name="lost", times=1, ok=True)
         assert service.end() == 0
+
+
+def test_a_name_server_that_answers_after_nobody_waits_any_more_disturbs_nobody() -> None:
+    """A thread that ends with an exception is a warning, and so an error here."""
+    asked, answers = threading.Event(), threading.Event()
+
+    def resolve() -> str:
+        asked.set()
+        answers.wait(10)
+        return "127.0.0.1"
+
+    future = DaemonThreads().submit(resolve)
+    asked.wait(10)
+    future.cancel()
+    answers.set()
+    assert future.result(10) == "127.0.0.1"
 
 
 # --- implicit and explicit links ----------------------------------------------------------------------------------
