@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 __all__ = [
     "Alert",
     "Alerts",
+    "Applied",
     "BreakerInfo",
     "BreakerMetrics",
     "BreakerRow",
@@ -18,9 +19,12 @@ __all__ = [
     "InstanceCounts",
     "InstanceRow",
     "OverrideDone",
+    "OverrideInForce",
+    "Rates",
     "ResetAllDone",
     "ResetDone",
     "SavedConfig",
+    "Summary",
 ]
 
 
@@ -30,6 +34,10 @@ class Health(TypedDict):
     service: str
     timestamp: str
     checks: dict[str, Any]
+    degraded: NotRequired[list[str]]
+    """What is away without which it serves all the same."""
+    events: NotRequired[dict[str, Any]]
+    """Where it has a stream of events: whether that flows."""
 
 
 class InstanceCounts(TypedDict):
@@ -143,6 +151,8 @@ class InstanceRow(TypedDict, total=False):
     revision: int
     applied: bool
     refused: str | None
+    config_version: int | None
+    """Of the fleet's config that it has in force."""
     failure_rate: float | None
     calls: int
     failures: int
@@ -183,6 +193,7 @@ class ChangeRow(TypedDict):
     revision: int
     command: str | None
     instance: str | None
+    request_id: str
     actor: str
     reason: str
     before: dict[str, Any] | None
@@ -215,6 +226,8 @@ class SavedConfig(TypedDict):
     config: dict[str, Any]
     version: int
     applied: Applied
+    warnings: list[str]
+    """About values that are legal and hardly meant."""
 
 
 class ResetInstances(TypedDict):
@@ -243,11 +256,23 @@ class Summary(TypedDict):
     open: int
     half_open: int
     closed: int
+    forced_open: int
+    forced_closed: int
+    ready_to_probe: int
+    without_live_instances: int
+    instances: int
+    """The silent ones included."""
+    silent: int
     requests: int
     failures: int
     successes: int
     rejected: int
     failure_rate: float | None
+    worst: str | None
+    """The name of the breaker that needs a person first."""
+    last_change: str | None
+    verdict: str
+    """All of it in a sentence."""
 
 
 class Dashboard(TypedDict):
@@ -261,6 +286,9 @@ class Alert(TypedDict):
     kind: str
     message: str
     since: str | None
+    cause: str | None
+    link: str
+    """The page about it, relative to the control plane."""
 
 
 class Alerts(TypedDict):

@@ -58,19 +58,32 @@ class Requests:
         return seconds
 
     def _headers(self, if_match: int | None) -> dict[str, str]:
-        token = self._token if self._token is not None else os.environ.get(_TOKEN, "")
+        token = (self._token if self._token is not None else os.environ.get(_TOKEN, "")).strip()
         headers = {"Accept": "application/json"}
-        if token.strip():
-            headers["Authorization"] = f"Bearer {token.strip()}"
+        if not token.isprintable():
+            raise ConfigError({"token" if self._token is not None else _TOKEN: "must be on one line, all printable"})
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         if if_match is not None:
             headers["If-Match"] = f'"{if_match}"'
         return headers
 
     async def send(
-        self, method: str, path: str, body: Json = None, *, query: Query | None = None, if_match: int | None = None
+        self,
+        method: str,
+        path: str,
+        body: Json = None,
+        *,
+        telling: str | None,
+        query: Query | None = None,
+        if_match: int | None = None,
     ) -> Json:
-        """The JSON of the answer, ``None`` where it has none. Raises :class:`ServiceError`."""
-        return (await self.exchange(method, path, body, query=query, if_match=if_match, also=()))[1]
+        """The object of the answer, which has the key ``telling``; ``None`` where none is due.
+
+        Raises :class:`ServiceError`.
+        """
+        answered = await self.exchange(method, path, body, telling=telling, query=query, if_match=if_match, also=())
+        return answered[1]
 
     async def exchange(
         self,
@@ -78,6 +91,7 @@ class Requests:
         path: str,
         body: Json = None,
         *,
+        telling: str | None,
         query: Query | None = None,
         if_match: int | None = None,
         also: tuple[int, ...],
@@ -94,7 +108,7 @@ class Requests:
                 timeout=ClientTimeout(total=timeout),
                 allow_redirects=method == "GET",  # a redirected POST would arrive as a GET
             ) as response:
-                return response.status, _answer(response, await response.read(), also)
+                return response.status, _answer(response, await response.read(), telling, also)
         except TimeoutError as error:
             raise ServiceUnreachableError(f"{self.url} did not answer within {timeout:g} s", code="timeout") from error
         except (ClientError, OSError) as error:
@@ -110,14 +124,25 @@ class Requests:
         seen: set[int | str] = set()
         following: Query | None = query
         while following is not None:
-            page = await self.send("GET", path, query=following)
-            for result in page["results"]:
+            asked, page = following, await self.send("GET", path, query=following, telling="results")
+            results, following = self._turned(page, asked)
+            for result in results:
                 key = result.get("id", result.get("name"))
                 if key not in seen:
                     seen.add(key)
                     yield result
+
+    def _turned(self, page: Json, asked: Query) -> tuple[list[Json], Query | None]:
+        """What stands on a page, and what to ask for the one after it. Raises :class:`ServiceError`."""
+        results, address = page["results"], page.get("next", "")
+        if isinstance(results, list) and all(isinstance(result, dict) for result in results):
+            if address is None:
+                return results, None
             # only its query: behind a proxy the control plane may not know the address that we reach it by
-            following = None if page["next"] is None else dict(URL(page["next"]).query)
+            following = _query_of(address)
+            if following and following != {name: str(value) for name, value in asked.items() if value is not None}:
+                return results, following
+        raise ServiceError(f"{self.url} did not answer with pages", 200, "unexpected")
 
     async def close(self) -> None:
         await self._sessions.close()
@@ -137,12 +162,20 @@ def path_of(name: str, *further: str) -> str:
     return "/".join(["/circuit-breakers", segment, *further])
 
 
-def _answer(response: ClientResponse, content: bytes, also: tuple[int, ...]) -> Json:
+def _query_of(address: Json) -> Query:
+    try:
+        return dict(URL(address).query)
+    except (TypeError, ValueError):
+        return {}
+
+
+def _answer(response: ClientResponse, content: bytes, telling: str | None, also: tuple[int, ...]) -> Json:
     readable, answer = _decoded(content)
     if 200 <= response.status < 300:
-        if readable:
+        if telling is None or (isinstance(answer, dict) and telling in answer):
             return answer
-        raise ServiceError(f"{response.url.origin()} did not answer with JSON", response.status, "not_json")
+        what, code = ("as a control plane does", "unexpected") if readable else ("with JSON", "not_json")
+        raise ServiceError(f"{response.url.origin()} did not answer {what}", response.status, code)
     if response.status in also and isinstance(answer, dict) and "error" not in answer:
         return answer
     elsewhere = f", at {location}" if (location := response.headers.get("Location")) else ""
@@ -155,5 +188,5 @@ def _decoded(content: bytes) -> tuple[bool, Json]:
         return True, None
     try:
         return True, json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False, None

@@ -75,7 +75,7 @@ class CircuitBreakerServiceClient:
 
     async def health_check(self) -> Health:
         """Also of a control plane that says it is unhealthy."""
-        return cast(Health, (await self._requests.exchange("GET", "/health", also=(503,)))[1])
+        return cast(Health, (await self._requests.exchange("GET", "/health", telling="status", also=(503,)))[1])
 
     def iter_circuit_breakers(
         self,
@@ -104,13 +104,14 @@ class CircuitBreakerServiceClient:
         return await _first(rows, None)
 
     async def get_circuit_breaker_info(self, name: str) -> BreakerInfo:
-        return cast(BreakerInfo, await self._requests.send("GET", path_of(name)))
+        return cast(BreakerInfo, await self._requests.send("GET", path_of(name), telling="instance_rows"))
 
     async def get_circuit_breaker_state(self, name: str) -> BreakerState:
-        return cast(BreakerState, await self._requests.send("GET", path_of(name, "state")))
+        return cast(BreakerState, await self._requests.send("GET", path_of(name, "state"), telling="is_open"))
 
     async def get_circuit_breaker_metrics(self, name: str) -> BreakerMetrics:
-        return cast(BreakerMetrics, await self._requests.send("GET", path_of(name, "metrics")))
+        answer = await self._requests.send("GET", path_of(name, "metrics"), telling="requests_total")
+        return cast(BreakerMetrics, answer)
 
     async def is_circuit_breaker_open(self, name: str) -> bool:
         """Also true when it is forced open."""
@@ -145,10 +146,10 @@ class CircuitBreakerServiceClient:
         return await _first(self.iter_changes(name, **filters), limit)
 
     async def get_dashboard_data(self) -> Dashboard:
-        return cast(Dashboard, await self._requests.send("GET", "/dashboard"))
+        return cast(Dashboard, await self._requests.send("GET", "/dashboard", telling="summary"))
 
     async def get_alerts(self) -> Alerts:
-        return cast(Alerts, await self._requests.send("GET", "/alerts"))
+        return cast(Alerts, await self._requests.send("GET", "/alerts", telling="alerts"))
 
     # --- acting --------------------------------------------------------------------------------------------------
 
@@ -164,7 +165,8 @@ class CircuitBreakerServiceClient:
         """
         named = {"name": name} if isinstance(name, str) else _fields(name)
         body = {**_fields(config or {}), **further, **named}
-        return cast(BreakerInfo, await self._requests.send("POST", "/circuit-breakers", body))
+        answer = await self._requests.send("POST", "/circuit-breakers", body, telling="instance_rows")
+        return cast(BreakerInfo, answer)
 
     async def update_circuit_breaker_config(
         self, name: str, config: Config, *, reason: str | None = None, if_match: int | None = None
@@ -182,13 +184,15 @@ class CircuitBreakerServiceClient:
         self, method: str, name: str, config: Config, reason: str | None, if_match: int | None
     ) -> SavedConfig:
         body = {**_fields(config), **_given(reason=reason)}
-        return cast(SavedConfig, await self._requests.send(method, path_of(name, "config"), body, if_match=if_match))
+        path = path_of(name, "config")
+        return cast(SavedConfig, await self._requests.send(method, path, body, telling="config", if_match=if_match))
 
     async def delete_circuit_breaker(
         self, name: str, *, reason: str | None = None, if_match: int | None = None
     ) -> None:
         """Instances return to the config that they have in code."""
-        await self._requests.send("DELETE", path_of(name), _given(reason=reason) or None, if_match=if_match)
+        body = _given(reason=reason) or None
+        await self._requests.send("DELETE", path_of(name), body, telling=None, if_match=if_match)
 
     async def set_override(
         self,
@@ -205,7 +209,8 @@ class CircuitBreakerServiceClient:
         Where most of its group would then reject every call, only with ``confirm``: else it is a conflict.
         """
         body = {"override": str(override), **_given(reason=reason, expires_in=expires_in, confirm=confirm)}
-        answer = await self._requests.send("PUT", path_of(name, "override"), body, if_match=if_match)
+        path = path_of(name, "override")
+        answer = await self._requests.send("PUT", path, body, telling="override", if_match=if_match)
         return cast(OverrideDone, answer)
 
     async def clear_override(
@@ -213,7 +218,8 @@ class CircuitBreakerServiceClient:
     ) -> OverrideDone:
         """Lifts what :meth:`set_override` has set."""
         body = _given(reason=reason) or None
-        answer = await self._requests.send("DELETE", path_of(name, "override"), body, if_match=if_match)
+        path = path_of(name, "override")
+        answer = await self._requests.send("DELETE", path, body, telling="override", if_match=if_match)
         return cast(OverrideDone, answer)
 
     async def reset_circuit_breaker(
@@ -221,10 +227,12 @@ class CircuitBreakerServiceClient:
     ) -> ResetDone:
         """CLOSED on every instance that runs now, or on ``instance`` alone; answers before they have confirmed."""
         body = _given(reason=reason, instance=instance)
-        return cast(ResetDone, await self._requests.send("POST", path_of(name, "reset"), body, if_match=if_match))
+        path = path_of(name, "reset")
+        return cast(ResetDone, await self._requests.send("POST", path, body, telling="new_state", if_match=if_match))
 
     async def reset_all_circuit_breakers(self, *, reason: str | None = None) -> ResetAllDone:
-        answer = await self._requests.send("POST", "/circuit-breakers/reset-all", _given(reason=reason))
+        body, path = _given(reason=reason), "/circuit-breakers/reset-all"
+        answer = await self._requests.send("POST", path, body, telling="reset_count")
         return cast(ResetAllDone, answer)
 
 

@@ -279,6 +279,11 @@ async def ask_everything(client: CircuitBreakerServiceClient) -> None:
     await client.get_alerts()
 
 
+ANYTHING = {
+    "results": [], "next": None, "status": "", "instance_rows": [], "is_open": False, "requests_total": 0, "config": {},
+    "override": None, "new_state": "", "reset_count": 0, "summary": {}, "alerts": [],
+}  # fmt: skip
+"""An answer to whatever is asked."""
 NOT_OF_THE_CLIENT = {
     ("get", "/metrics"): "Prometheus asks for it",
     ("get", "/schema"): "describes the others",
@@ -301,7 +306,7 @@ async def test_each_operation_has_a_method_or_a_reason_why_it_has_none(control_p
 
     async def answer(request: web.Request) -> web.Response:
         asked.add((request.method.lower(), request.path.replace("/circuit-breakers/a", "/circuit-breakers/{name}")))
-        return web.json_response({"results": [], "next": None})
+        return web.json_response(ANYTHING)
 
     async with answering(answer) as url, CircuitBreakerServiceClient(url, token="any") as client:
         await ask_everything(client)
