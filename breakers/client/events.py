@@ -25,13 +25,15 @@ from redis.exceptions import RedisError
 
 from breakers.client.link import service_name
 from breakers.client.subscriptions import Delivery, Handler, Subscription
-from breakers.core.errors import CircuitBreakerError
+from breakers.core.config import MAX_INTEGER
+from breakers.core.errors import CircuitBreakerError, ConfigError
 from breakers.core.events import FIELD, RECOVERY, STREAM, STREAM_LENGTH, Event, EventError, recovered_service
 
 __all__ = ["Delivery", "Event", "EventError", "EventSystemClient", "EventSystemError", "event_system_client"]
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 _ANSWER: Final = 5.0
+_LENGTH: Final = "CIRCUIT_BREAKER_EVENTS_LENGTH"
 
 
 class EventSystemError(CircuitBreakerError):
@@ -122,14 +124,15 @@ class EventSystemClient:
     ) -> str:
         """Puts an event into the stream and returns its id; ``event_id``: the one to use, where it may be sent again.
 
-        Raises ``EventError`` for what is no event, :class:`EventSystemError` where the stream does not take it.
+        Raises ``EventError`` for what is no event, :class:`EventSystemError` where the stream does not take it,
+        ``ConfigError`` where the environment says a length that cannot be.
         """
         given = {} if event_id is None else {"event_id": event_id}
         event = Event(event_type, data, self.service, metadata=metadata or {}, **given)
         if event_type == RECOVERY:
             recovered_service(event)
         fields: dict[Any, Any] = {FIELD: event.encode()}  # redis-py's dict is invariant
-        length = int(os.environ.get("CIRCUIT_BREAKER_EVENTS_LENGTH") or STREAM_LENGTH)
+        length = _stream_length()
         try:
             await (await self._connection()).redis.xadd(STREAM, fields, maxlen=length, approximate=True)
         except (RedisError, OSError) as error:
@@ -183,6 +186,16 @@ async def _hold(url: str) -> AsyncGenerator[_Connection, None]:
     at_once = Retry(NoBackoff(), 1)  # for a connection that has died since it was last used
     async with Redis.from_url(url, socket_timeout=_ANSWER, socket_connect_timeout=_ANSWER, retry=at_once) as redis:
         yield _Connection(redis)
+
+
+def _stream_length() -> int:
+    """Messages; a stream that is kept at none would lose everybody's events."""
+    text = os.environ.get(_LENGTH, "").strip()
+    if not text:
+        return STREAM_LENGTH
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_INTEGER):
+        raise ConfigError({_LENGTH: f"must be an integer from 1 to {MAX_INTEGER}, not {text!r}"})
+    return int(text)
 
 
 def _by_name(handler: Callable[[str], object]) -> Handler:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
+from typing import Final
 
 from .registry import CircuitBreakerRegistry
 from .status import Mark, Standing
+
+AT_ONCE: Final = 100
+"""Of those that linger, looked at each time."""
 
 
 class Partings:
@@ -17,9 +22,8 @@ class Partings:
     def __init__(self, registry: CircuitBreakerRegistry, *, from_now: bool) -> None:
         self._registry = registry
         self._open: set[str] = set()
-        self._unconfirmed: dict[
-            str, tuple[int, Mark]
-        ] = {}  # name -> the report of this connection that told it, and what
+        self._lingering: dict[str, None] = {}  # told, and somebody still holds them; the longest not looked at first
+        self._unconfirmed: dict[str, tuple[int, Mark]] = {}  # name -> the report of this connection, what it told
         self._confirmed: dict[str, Mark] = {}
         if from_now:
             self._confirmed = {standing.name: standing.mark for standing in self._standings()}
@@ -41,18 +45,25 @@ class Partings:
             if not (one.is_over and one.name in self._confirmed):
                 self._open.add(one.name)
 
-    def due(self, said: Mapping[str, Mark]) -> list[str]:
-        """Those of which there is more to tell than was ``said`` on this connection. O(those not over and told)."""
-        return [name for name in list(self._open) if self._is_due(name, said)]
+    def due(self, said: Mapping[str, Mark], *, thorough: bool = False) -> list[str]:
+        """Those of which there is more to tell than was ``said`` on this connection.
+
+        Of those that only linger, some each time, unless ``thorough``: for hours nothing may come of thousands.
+        """
+        some = list(islice(self._lingering, None if thorough else AT_ONCE))
+        return [name for name in [*list(self._open), *some] if self._is_due(name, said)]
 
     def _is_due(self, name: str, said: Mapping[str, Mark]) -> bool:
         self._open.discard(name)  # first: it may be made and forgotten again at any moment
+        self._lingering.pop(name, None)
         standing = Standing.of(self._registry, name)
         if standing is None or standing.present is not None:
             return False
         due = standing.mark not in (said.get(name), self._confirmed.get(name))
-        if due or not standing.is_over:
+        if due:
             self._open.add(name)
+        elif not standing.is_over:
+            self._lingering[name] = None
         return due
 
     def said(self, name: str, mark: Mark, report: int) -> None:

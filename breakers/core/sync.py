@@ -39,6 +39,8 @@ from .wire import (
 
 _AT_ONCE = 200
 """Breakers, or registrations, in one report."""
+_LATEST = 2_000
+"""Forgotten names of which it is told again and again how they stand: nothing comes of the others any more."""
 _FEW = 1_000
 """Names: so many cost nothing worth looking at."""
 _SURELY_FITS = 100
@@ -67,6 +69,7 @@ class Sync:
         self.registry, self.service, self.library = registry, service, library
         self.wake, self._clock, self._wall, self._capacity = wake, clock, wall, capacity
         self.server: str | None = None
+        self._closed = False
         self._seeds: dict[str, DesiredBreaker] = {}  # they outlive a fork
         self._begin(from_now=from_now)
         self._listen()
@@ -105,7 +108,8 @@ class Sync:
         self._begin(from_now=True)
 
     def close(self) -> None:
-        """Listen no longer. What is queued can still be reported."""
+        """Listen no longer. What is queued, and what has been counted until then, can still be reported."""
+        self._closed = True
         for unsubscribe in self._unsubscribe:
             unsubscribe()
 
@@ -113,6 +117,7 @@ class Sync:
         """The same instance listens again."""
         self.close()
         self.service = service
+        self._closed = False
         self._listen()
 
     @property
@@ -215,7 +220,7 @@ class Sync:
                 id=0,
                 now=self._wall(),
                 revision=self.revision,
-                breakers=tuple(map(self._status, self._standings())),
+                breakers=tuple(map(self._status, self._standings(forgotten=_LATEST))),
                 refusals=self._wanted.refusals(),
                 dropped=self.outbox.dropped,
             )
@@ -234,7 +239,7 @@ class Sync:
         """Moves each breaker whose status is due to the backlog."""
         with self._marks:
             touched, self._touched = self._touched, set()
-        names = [*self._changed(), *self._partings.due(self._said)] if whole else touched
+        names = [*self._changed(), *self._partings.due(self._said, thorough=self._closed)] if whole else touched
         self._backlog = list(dict.fromkeys([*self._backlog, *names]))
 
         self._drop_unknown()
@@ -253,9 +258,10 @@ class Sync:
             if standing is not None and standing.mark != self._said.get(breaker.name):
                 yield breaker.name
 
-    def _standings(self) -> list[Standing]:
-        """Of all names that this process knows."""
-        names = dict.fromkeys([*self.registry.forgotten(), *(breaker.name for breaker in self.registry.all())])
+    def _standings(self, *, forgotten: int | None = None) -> list[Standing]:
+        """Of all names that this process knows; of the forgotten only the latest ``forgotten``."""
+        last = self.registry.forgotten()[-forgotten if forgotten else None :]
+        names = dict.fromkeys([*last, *(breaker.name for breaker in self.registry.all())])
         return [standing for name in names if (standing := Standing.of(self.registry, name)) is not None]
 
     def _status(self, standing: Standing) -> BreakerStatus:

@@ -16,6 +16,7 @@ import pytest_asyncio
 from redis import Redis
 
 from breakers.client.events import Delivery, Event, EventError, EventSystemClient, EventSystemError
+from breakers.core.errors import ConfigError
 from breakers.core.events import STREAM
 from tests.events.conftest import RECOVERED, dead, put
 from tests.redis_server import RedisServer
@@ -606,3 +607,13 @@ def test_it_is_configured_by_the_environment_and_shows_no_password(monkeypatch: 
     monkeypatch.setenv("CIRCUIT_BREAKER_SERVICE_NAME", "trading_service")
     assert client.url == "redis://b/0"
     assert repr(EventSystemClient("redis://:secret@a/0")) == "EventSystemClient(service='trading_service')"
+
+
+@pytest.mark.parametrize("length", ["0", "-5", "many", "1e3", "2147483648"])
+async def test_a_length_that_the_stream_cannot_have_is_said_before_anything_is_lost(
+    monkeypatch: pytest.MonkeyPatch, length: str
+) -> None:
+    monkeypatch.setenv("CIRCUIT_BREAKER_EVENTS_LENGTH", length)
+    async with EventSystemClient("redis://127.0.0.1:1") as nowhere:
+        with pytest.raises(ConfigError, match="CIRCUIT_BREAKER_EVENTS_LENGTH: must be an integer from 1"):
+            await nowhere.publish("any", {})

@@ -413,6 +413,38 @@ def test_a_forgotten_one_that_is_held_is_told_of_whenever_it_has_counted_more_an
     assert [status.counts.successes for status in process.say().breakers] == [4]
 
 
+def test_of_many_that_are_forgotten_and_held_each_is_looked_at_in_its_turn_and_all_at_the_end(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("breakers.core.partings.AT_ONCE", 2)
+    held = [process.breaker(f"host:{number}") for number in range(6)]
+    process.registry.clear()
+    process.say()
+    process.sync.report()
+
+    def told() -> list[str]:
+        return [status.name for report in process.reports() for status in report.breakers]
+
+    for breaker in held:
+        breaker.call_sync(int)
+    seen = [told() for _ in range(3)]
+    assert [len(names) for names in seen] == [2, 2, 2]
+    assert {name for names in seen for name in names} == {breaker.name for breaker in held}
+    for breaker in held:
+        breaker.call_sync(int)
+    process.sync.close()
+    assert set(told()) == {breaker.name for breaker in held}
+
+
+def test_how_many_forgotten_ones_are_told_of_again_and_again_is_bounded(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("breakers.core.sync._LATEST", 2)
+    for number in range(5):
+        process.registry.forget(process.breaker(f"host:{number}").name)
+    assert [status.name for status in process.sync.standing().breakers] == ["host:3", "host:4", "api"]
+
+
 def test_several_forgotten_ones_of_a_name_count_on_beside_the_one_that_was_made_anew(process: Process) -> None:
     held = [process.breaker()]
     for _ in range(2):
