@@ -21,10 +21,9 @@ from breakers.core.sync import Sync
 
 from .cache import DesiredCache
 from .carrier import FLUSH, Link, LinkStatus
+from .requests import DEFAULT_URL
 
 __all__ = ["Link", "LinkStatus", "connect", "get_circuit_breaker"]
-
-DEFAULT_URL = "http://localhost:8012"
 
 
 class AnyLink(Protocol):

@@ -13,10 +13,11 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from breakers.core.breaker import BreakerSnapshot, CircuitBreaker
+from breakers.core.breaker import CircuitBreaker
 from breakers.core.latency import BOUNDS, LatencyHistogram
 from breakers.core.registry import CircuitBreakerRegistry
 from breakers.core.registry import registry as process_registry
+from breakers.core.snapshot import BreakerSnapshot
 from breakers.core.states import CircuitBreakerState, Transition
 
 _STATE_VALUES = {CircuitBreakerState.CLOSED: 0, CircuitBreakerState.OPEN: 1, CircuitBreakerState.HALF_OPEN: 2}

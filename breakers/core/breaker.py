@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from .config import CircuitBreakerConfig
-from .counts import Counts
 from .deadlines import Deadline, current_task, no_task, queue_for
 from .errors import CircuitBreakerOpenError
 from .gate import Gate
@@ -21,12 +20,10 @@ from .judgement import ErrorFilter, Judgement
 from .listeners import Listeners
 from .machine import OPEN, Rejection
 from .orders import Orderly, checked
-from .snapshot import BreakerSnapshot
 from .states import Outcome, Permit
-from .stepping import TransitionListener
 from .wrapping import fall_back, guard
 
-__all__ = ["BreakerSnapshot", "CircuitBreaker", "Counts", "TransitionListener"]
+__all__ = ["CircuitBreaker"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
