@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -31,7 +30,7 @@ from breakers.core.config import HttpConfig
 from breakers.core.deadlines import Deadline
 from breakers.core.errors import CircuitBreakerOpenError
 from breakers.core.gate import Gate
-from breakers.core.latency import BOUNDS
+from breakers.core.latency import HIGHS, LOWS
 from breakers.core.states import Outcome, Permit
 
 if TYPE_CHECKING:
@@ -97,17 +96,23 @@ async def fetch(
                 response.status not in notable(http.failure_statuses, http.retry_statuses)
                 and breaker._failure_if is None
             ):
+                if gate is None:
+                    breaker.settle(permit_of(entry, began), SUCCESS)
+                    break
                 end = clock()
-                bucket = bisect_left(BOUNDS, end - began)
+                took, bucket = end - began, gate.near
+                while took > HIGHS[bucket]:
+                    bucket += 1
+                while took <= LOWS[bucket]:
+                    bucket -= 1
+                gate.near = bucket
                 # one stretch without a call or a loop, see Gate
-                if gate is not None and machine.gate is gate and end - began <= gate.free:
+                if machine.gate is gate and took <= gate.free:
                     gate.latency[bucket] += 1
                     machine.streak = 0
                     machine.last_success = end
-                elif gate is not None:
-                    breaker._succeed(gate, began, end)
                 else:
-                    breaker.settle(permit_of(entry, began), SUCCESS)
+                    breaker._succeed(gate, began, end)
                 break
             else:
                 settle_answer(breaker, permit_of(entry, began), response, http)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -11,6 +10,7 @@ from typing import Any
 
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from aiohttp.helpers import BaseTimerContext
+from yarl import URL
 
 from breakers.client.attempts import (
     acquire,
@@ -28,17 +28,19 @@ from breakers.core.breaker import CircuitBreaker
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.deadlines import Deadline, DeadlineQueue, current_task, queue_for
 from breakers.core.gate import Gate
-from breakers.core.latency import BOUNDS
+from breakers.core.latency import HIGHS, LOWS
 from breakers.core.machine import Machine
 from breakers.core.states import Permit
 
-_KNOWN_INSIDE = hasattr(ClientResponse, "_connection")
-"""Whether aiohttp keeps it where it did: its property takes a frame, a sixth of what a request costs here."""
+_KNOWN_INSIDE = hasattr(ClientResponse, "_connection") and hasattr(URL, "_scheme") and hasattr(URL, "_netloc")
+"""Whether aiohttp and yarl keep these where they did: asked by their properties they are a quarter of what a request
+costs here. Where they are not, each request goes the longer way."""
 
 Naming = Callable[[ClientRequest], str]
 Entries = dict[asyncio.Task[Any] | Deadline, float]
-Lane = tuple[Seat, Machine, Gate, asyncio.AbstractEventLoop, DeadlineQueue, Entries, frozenset[int]]
-"""All that a request of one host needs while its breaker is plainly closed; good for as long as the gate stands."""
+Lane = tuple[Seat, Machine, Gate, asyncio.AbstractEventLoop, DeadlineQueue, Entries, int]
+"""All that a request of one host needs while its breaker is plainly closed; good for as long as the gate stands. The
+last is the lowest status that is a failure."""
 
 
 def aiohttp_middleware(
@@ -66,11 +68,11 @@ def aiohttp_middleware(
         start = monotonic()
         if name is None:
             url = request.url
-            scheme, key = url.scheme, url.raw_authority
+            scheme, key = url._scheme, url._netloc
         else:
             scheme, key = "", name(request)
         try:
-            seat, machine, gate, loop, queue, entries, failing = lanes[scheme][key]
+            seat, machine, gate, loop, queue, entries, suspect = lanes[scheme][key]
         except KeyError:
             return await guard_anew(request, handler, scheme, key, start)
         if machine.gate is not gate or request.loop is not loop or start - seat.used > idle_after:
@@ -95,13 +97,18 @@ def aiohttp_middleware(
             take_back(task, cancelling)
             settle_late(seat.breaker, Permit(gate.epoch, start))
             return response
-        if response._connection is not None or response.status in failing:
+        if response.status >= suspect or response._connection is not None:
             _answer(seat.breaker, Permit(gate.epoch, start), request, response)
             return response
         end = monotonic()
-        bucket = bisect_left(BOUNDS, end - start)
+        took, bucket = end - start, gate.near
+        while took > HIGHS[bucket]:
+            bucket += 1
+        while took <= LOWS[bucket]:
+            bucket -= 1
+        gate.near = bucket
         # one stretch without a call or a loop, see Gate
-        if machine.gate is gate and end - start <= gate.free:
+        if machine.gate is gate and took <= gate.free:
             gate.latency[bucket] += 1
             machine.streak = 0
             machine.last_success = end
@@ -122,7 +129,12 @@ def aiohttp_middleware(
             known[key] = lane
         return await _guarded(seat.breaker, request, handler)
 
-    return guard
+    async def guard_each(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        url = request.url
+        known = hosts.named(name_of(url.raw_host, url.port) if name is None else name(request), monotonic())
+        return await _guarded(known, request, handler)
+
+    return guard if _KNOWN_INSIDE else guard_each
 
 
 def _lane_of(seat: Seat, request: ClientRequest) -> Lane | None:
@@ -132,13 +144,11 @@ def _lane_of(seat: Seat, request: ClientRequest) -> Lane | None:
     gate = machine.gate
     if gate is None or gate.timeout is None or breaker._clock is not monotonic or request.loop is not loop:
         return None
-    if not _KNOWN_INSIDE:
-        return None
     queue = queue_for(loop, gate.timeout, monotonic)
     if not queue.shared:
         return None
     rules = breaker.http_config or HttpConfig()
-    return seat, machine, gate, loop, queue, queue.entries, statuses(rules.failure_statuses)
+    return seat, machine, gate, loop, queue, queue.entries, min(statuses(rules.failure_statuses), default=600)
 
 
 async def _guarded(breaker: CircuitBreaker, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:

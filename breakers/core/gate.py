@@ -31,8 +31,8 @@ class Gate:
     """
 
     __slots__ = (
-        "bucket", "count_window", "epoch", "failure_rate", "free", "high", "latency", "low", "minimum_calls", "queue",
-        "slow_after", "slow_rate", "streak_limit", "time_window", "timeout",
+        "bucket", "count_window", "epoch", "failure_rate", "free", "high", "latency", "low", "minimum_calls", "near",
+        "queue", "slow_after", "slow_rate", "streak_limit", "time_window", "timeout",
     )  # fmt: skip
 
     def __init__(self, epoch: int, config: CircuitBreakerConfig, window: Window | None, latency: list[int]) -> None:
@@ -55,3 +55,5 @@ class Gate:
         self.free = -inf
         """The same of one of at most ``free`` seconds, for those who find its bucket themselves: over a network hardly
         two take equally long. Learnt and forgotten with ``low``."""
+        self.near = 0
+        """The bucket that those found last: the next one is not far, and a few steps cost less than a search."""

@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 import breakers
-from breakers import CircuitBreakerConfig, CircuitBreakerState, HttpConfig
-from breakers.core.latency import LatencyHistogram, upper_bound
-from breakers.testing import fresh_registry
+from breakers import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerState, HttpCircuitBreaker, HttpConfig
+from breakers.core.latency import BOUNDS, LatencyHistogram, upper_bound
+from breakers.testing import FakeClock, fresh_registry
 from tests.misbehaving import Server, Step, answers
 
 WAYS = pytest.mark.parametrize("way", ["http.get", "middleware"])
@@ -85,3 +85,22 @@ async def test_each_answer_is_in_the_bucket_of_what_it_took(server: Server, way:
         slowest = sum(count for bucket, count in counts.counts.items() if upper_bound(bucket) >= 0.1)
         assert 3 <= slowest < 8, "the late ones are among the slow, and those after them are not"
         assert counts.total == 9
+
+
+async def test_the_bucket_is_found_wherever_the_one_before_was(server: Server) -> None:
+    clock = FakeClock(0.0)
+    lasting = iter(durations := [5e5, 0.003, 1e-7, 90.0, 0.0, BOUNDS[40], 5e5, BOUNDS[40], BOUNDS[41], 0.003])
+
+    async def takes(request: web.Request) -> web.StreamResponse:
+        clock.advance(next(lasting))
+        return await FINE(request)
+
+    server.script(takes)
+    http = HttpCircuitBreaker(CircuitBreaker(CircuitBreakerConfig(name=NAME, timeout=None), clock=clock))
+    expected = LatencyHistogram()
+    async with aiohttp.ClientSession() as session:
+        for took in durations:
+            clock.now = 0.0  # so that no rounding blurs the bounds
+            await http.get(session, server.url)
+            expected.record(took)
+    assert http.breaker.snapshot().latency == expected.to_counts()

@@ -421,14 +421,27 @@ async def test_one_host_with_and_without_tls_is_two_ports(server: Server) -> Non
 async def test_an_edit_of_the_http_rules_is_in_force_at_the_next_request(server: Server) -> None:
     server.script(answers(404))
     async with session_with(breakers.aiohttp_middleware()) as session:
+        await session.get(server.url)
+        for rules in (None, HttpConfig(failure_statuses="404"), HttpConfig(failure_statuses=""), None):
+            seen_at(server).apply_fleet_http(rules)
+            for _ in range(2):
+                await session.get(server.url)
+    metrics = seen_at(server).get_metrics()
+    assert (metrics["successes_total"], metrics["failures_total"]) == (7, 2)
+
+
+async def test_with_an_aiohttp_that_keeps_things_elsewhere_it_counts_as_well(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("breakers.client.middleware._KNOWN_INSIDE", False)
+    server.script(answers(200), answers(500))
+    async with session_with(breakers.aiohttp_middleware()) as session:
         for _ in range(3):
             await session.get(server.url)
-        seen_at(server).apply_fleet_http(HttpConfig(failure_statuses="404"))
-        await session.get(server.url)
-        seen_at(server).apply_fleet_http(None)
+    async with session_with(breakers.aiohttp_middleware(lambda request: seen_at(server).name)) as session:
         await session.get(server.url)
     metrics = seen_at(server).get_metrics()
-    assert (metrics["successes_total"], metrics["failures_total"]) == (4, 1)
+    assert (metrics["successes_total"], metrics["failures_total"]) == (1, 3)
 
 
 async def test_who_was_idle_for_too_long_starts_anew_at_a_request_too(server: Server) -> None:
