@@ -22,6 +22,7 @@ LAPSES: Final = 0.05
 GIVES_WAY: Final = 0.02
 """Seconds that a thread which computes gives way at most: as long as an edit takes."""
 _MOMENT: Final = 0.0005
+_BREATH: Final = 0.00005
 
 
 class Precedence:
@@ -56,7 +57,8 @@ class Yielding:
         self._left = longest
 
     def give_way(self) -> None:
-        """To be called between two parts of the work, with no lock held."""
+        """Between two parts of the work, with no lock held. Who waits for that lock gets it in any case."""
+        time.sleep(_BREATH)  # one that is taken again at once is never had by another
         while precedence.claimed and self._left > 0:
             time.sleep(_MOMENT)
             self._left -= _MOMENT

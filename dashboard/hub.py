@@ -16,6 +16,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from breakers.api.health import without
+from breakers.api.memory import with_rows
 from breakers.fleet import fleet
 
 from .gate import Gate
@@ -190,8 +191,10 @@ class Hub:
         update = None
         if rows or removed or now.timestamp() - self._last_sent >= HEARTBEAT:
             self._last_sent = now.timestamp()
-            update = _text({"type": "update", "rows": rows, "removed": list(removed), **_circumstances(now)})
-        snapshot = _text({"type": "snapshot", "rows": fleet.rows(), **_circumstances(now)}) if with_snapshot else None
+            update = with_rows({"type": "update", "removed": list(removed), **_circumstances(now)}, "rows", rows)
+        snapshot = None
+        if with_snapshot:
+            snapshot = with_rows({"type": "snapshot", **_circumstances(now)}, "rows", fleet.rows())
         return Batch(update, events, snapshot)
 
 

@@ -58,7 +58,7 @@ def list_body(request: Request) -> bytes:
     """One page of the rows that the query asks for."""
     page = paged(select_rows(fleet.rows(), **asked(RowsQuery, request)), request).data
     rows = page.pop("results")
-    return with_rows(page, "results", rows)
+    return with_rows(page, "results", rows).encode()
 
 
 def _texts(wanted: Mapping[str, Any]) -> dict[str, str]:

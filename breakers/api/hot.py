@@ -21,8 +21,9 @@ from rest_framework.request import Request
 from breakers.fleet import fleet
 
 from .actions import BreakersView, list_body
-from .memory import JSON, Pieces, kept_answers, known_keys, text
+from .memory import JSON, Pieces, kept_answers, known_keys
 from .permissions import public_read
+from .rendering import text
 from .throttling import may_try_keys, wait_of, wait_of_key, wait_of_stranger
 from .views import StateView, breaker_state, dashboard_body, dashboard_json
 

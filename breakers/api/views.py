@@ -107,7 +107,7 @@ class DashboardView(FleetView):
 
 def dashboard_body() -> bytes:
     """Summary and rows."""
-    return with_rows({"summary": fleet.summary()}, "breakers", fleet.rows())
+    return with_rows({"summary": fleet.summary()}, "breakers", fleet.rows()).encode()
 
 
 class AlertsView(FleetView):

@@ -164,6 +164,16 @@ def take(text: str, alice: Actor):
     return services.configs_import(entries=documents.parse(text), reason="imported", by=alice)
 
 
+def test_an_export_is_written_breaker_by_breaker_and_yet_one_document(create: Create):
+    assert yaml.safe_load(exported()) == {"format": 1, "breakers": {}}
+    for number in range(3):
+        create(f"b-{number}", group="ü: '#", description="two\nlines", failure_threshold=number + 1)
+    document = yaml.safe_load(exported())
+    assert list(document["breakers"]) == ["b-0", "b-1", "b-2"]
+    at_once = yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=120)
+    assert exported() == at_once
+
+
 def test_what_is_exported_comes_back_without_a_change(create: Create, alice: Actor):
     create(timeout=None, failure_rate_threshold=0.5, group="core", description="two\nlines: \u00fc # no comment")
     create("b", window_type="time", recovery_timeout=0.1)
