@@ -90,6 +90,11 @@ def questions() -> dict[str, Callable[[], object]]:
         "its probes that failed": lambda: selectors.history(name, reason="probe_failed")[:100],
         "an instance's newest page": lambda: selectors.history(instance=instance)[:100],
         "the fleet's newest page": lambda: selectors.history()[:100],
+        "a service's newest page": lambda: selectors.history(service="service-07")[:100],
+        "a service's of a reason that it never had": lambda: selectors.history(service="service-07", reason="reset")[
+            :100
+        ],
+        "the fleet's of a reason that nobody had": lambda: selectors.history(reason="slow_call_rate")[:100],
         "the fleet's of an hour, one reason": lambda: selectors.history(since=hour, reason="failure_rate")[:100],
         "a piece in the middle of an export": lambda: exports._piece(selectors.history(), exports.TRANSITIONS, middle),
         "since when, of one breaker": lambda: selectors.fleet_since(name),

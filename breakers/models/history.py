@@ -41,6 +41,7 @@ class StateChange(models.Model):
             models.Index(fields=["breaker", "-at"], name="statechange_breaker_at"),
             models.Index(fields=["-at"], name="statechange_at"),
             models.Index(fields=["instance", "-at"], name="statechange_instance_at"),
+            # none by service or reason: SQLite, which counts nothing by itself, would take it also for one of a breaker
         )
 
     def __str__(self) -> str:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import signal
+import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
+from uuid import uuid4
 
+import aiohttp
 import pytest
 
+from breakers.core.states import CircuitBreakerState
+from breakers.core.wire import BreakerStatus, Hello, Registration, Report, encode
 from tests.programs import ServiceProcess
 from tests.receiver import Receiver
 from tests.servers import ServerProcess, eventually
@@ -32,6 +40,22 @@ def service(server: ServerProcess, start_service: Start) -> ServiceProcess:
     return start_service(server)
 
 
+def recorded(server: ServerProcess, name: str, number: int) -> list[dict[str, Any]]:
+    """So many transitions, newest first, once they are in the history."""
+
+    def rows() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = server.request("GET", f"/circuit-breakers/{name}/history")[1]["results"]
+        return found if len(found) >= number else []
+
+    return eventually(rows)
+
+
+def instances(server: ServerProcess, name: str) -> int:
+    """That have told of the breaker."""
+    status, found = server.request("GET", f"/circuit-breakers/{name}/state")
+    return found["instances"]["total"] if status == 200 else 0
+
+
 def test_open(server: ServerProcess, service: ServiceProcess, on_call: OnCall) -> None:
     service.ask("breaker", name="bank", failure_threshold=3)
     service.ask("call", name="bank", times=3)
@@ -39,7 +63,7 @@ def test_open(server: ServerProcess, service: ServiceProcess, on_call: OnCall) -
     assert told["message"] == "Open on 1 of 1 instances"
     assert told["cause"] == "3 consecutive failures, last: Broken: the dependency is down"
     row = server.request("GET", "/circuit-breakers/bank")[1]
-    (opened,) = server.request("GET", "/circuit-breakers/bank/history")[1]["results"]
+    (opened,) = recorded(server, "bank", 1)
     assert moment(told["since"]) == moment(row["since"])
     assert abs(moment(opened["at"]) - moment(told["since"])) < timedelta(seconds=1)
     alert = alerts(server, "bank")["open"]
@@ -97,9 +121,8 @@ def test_flapping(server: ServerProcess, service: ServiceProcess, on_call: OnCal
     told = on_call.hears("flappy", "flapping")
     assert told["message"] == "Flapping: opened 3 times in 10 min"
     assert "the dependency is down" in told["cause"]
-    history = server.request("GET", "/circuit-breakers/flappy/history")[1]["results"]
-    first = moment(history[-1]["at"])
-    assert abs(moment(told["since"]) - first) < timedelta(seconds=1)
+    first = recorded(server, "flappy", 6)[-1]
+    assert abs(moment(told["since"]) - moment(first["at"])) < timedelta(seconds=1)
     assert on_call.looks_at(told).count("1 failure, last: Broken") >= 3
     assert alerts(server, "flappy")["flapping"]["message"] == told["message"]
 
@@ -123,24 +146,44 @@ def test_a_config_that_is_refused(server: ServerProcess, start_service: Start, o
     assert service.ask("config", name="pinned")["half_open_max_calls"] == 7
 
 
-def test_a_service_that_stands_still_has_not_applied_its_config_and_is_silent_then(
-    server: ServerProcess, service: ServiceProcess, on_call: OnCall
-) -> None:
+def test_a_service_that_stands_still_is_silent(server: ServerProcess, service: ServiceProcess, on_call: OnCall) -> None:
     service.ask("breaker", name="frozen")
-    eventually(lambda: server.request("GET", "/circuit-breakers/frozen")[0] == 200)
+    eventually(lambda: instances(server, "frozen") == 1, what="the instance has told of it")
     os.kill(service.pid, signal.SIGSTOP)
     try:
-        server.request("PATCH", "/circuit-breakers/frozen/config", {"failure_threshold": 9})
-        behind = on_call.hears("frozen", "config_not_applied")
-        assert behind["cause"] == "Not confirmed for 10 s"
         silent = on_call.hears("frozen", "silent_instances")
         assert (silent["message"], silent["cause"]) == ("1 of 1 instances silent", "No heartbeat for 15 s")
         assert age(silent) >= timedelta(seconds=15)
         assert "Silent, last closed" in on_call.looks_at(silent)
-        assert on_call.hears_the_end("frozen", "config_not_applied")["still"] == [silent["message"]]
     finally:
         os.kill(service.pid, signal.SIGCONT)
     on_call.hears_the_end("frozen", "silent_instances")
+
+
+async def test_a_config_that_is_not_confirmed(server: ServerProcess, on_call: OnCall) -> None:
+    """By a link that speaks, and takes nothing."""
+    known = {"instance": str(uuid4()), "service": "deaf_service", "host": "h", "pid": 1, "library": "t", "revision": 0}
+    moments = {"now": time.time(), "started_at": time.time() - 60}
+    hello = Hello(**known, **moments, registrations=(Registration("unheard", {}),))
+    key = {"Authorization": f"Bearer {server.token}"}
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{server.url}/ws/agent", headers=key) as link:
+        await link.send_str(encode(hello))
+        told = asyncio.create_task(asyncio.to_thread(on_call.hears, "unheard", "config_not_applied"))
+        for number in itertools.count(1):
+            status = BreakerStatus("unheard", CircuitBreakerState.CLOSED)
+            await link.send_str(encode(Report(id=number, now=time.time(), breakers=(status,))))
+            if (await asyncio.wait([told], timeout=1.0))[0]:
+                break
+        message = told.result()
+        assert (message["message"], message["cause"]) == (
+            "Config not applied on 1 of 1 instances",
+            "Not confirmed for 10 s",
+        )
+        assert "not applied yet" in await asyncio.to_thread(on_call.looks_at, message)
+        revision = server.python("from breakers.selectors import current_revision; print(current_revision())")
+        report = Report(id=number + 1, now=time.time(), revision=int(revision))
+        await link.send_str(encode(report))
+        await asyncio.to_thread(on_call.hears_the_end, "unheard", "config_not_applied")
 
 
 def force(server: ServerProcess, name: str, override: str, seconds: float) -> str:

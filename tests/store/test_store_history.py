@@ -132,6 +132,27 @@ def test_history_is_newest_first_and_filtered(identity: Identity, record):
     assert [selectors.history(since=at).count(), selectors.history(until=at).count()] == [3, 2]
 
 
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ({"name": "data_service"}, "statechange_breaker_at (breaker=?)"),
+        ({"name": "data_service", "since": STARTED}, "statechange_breaker_at (breaker=? AND at>?)"),
+        ({"instance": uuid4()}, "statechange_instance_at (instance=?)"),
+        ({"name": "data_service", "reason": "reset", "service": "trading"}, "statechange_breaker_at (breaker=?)"),
+        ({"instance": uuid4(), "reason": "reset", "to_state": "open"}, "statechange_instance_at (instance=?)"),
+        ({"reason": "reset", "since": STARTED, "until": STARTED}, "statechange_at (at>? AND at<?)"),
+        ({"since": STARTED}, "statechange_at (at>?)"),
+        ({}, "statechange_at"),
+    ],
+)
+def test_what_is_asked_is_found_by_an_index_that_is_in_order_also_without_statistics(
+    asked: dict[str, object], index: str
+):
+    plan = selectors.history(**asked)[:100].explain()
+    assert f"USING INDEX {index}" in plan
+    assert "TEMP B-TREE FOR ORDER BY" not in plan
+
+
 def test_latest_states_are_the_newest_of_each_instance(identity: Identity, record, transition: Report):
     one, two = identity(), identity()
     same = [(one, transition(2, "open>half_open", at=10)), (one, transition(1, "closed>open", at=10))]

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from html import unescape
+from urllib.parse import urljoin
+from uuid import uuid4
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
+from django.utils import timezone
 from rest_framework.test import APIClient
 
+from breakers import services
 from breakers.access import address_of, address_of_scope, addresses
 from breakers.agents import AgentConsumer
+from breakers.core.states import CircuitBreakerState, Override
+from breakers.core.wire import BreakerStatus, Refusal, Report, TransitionReport
 from breakers.exports import csv_of
+from breakers.fleet import fleet
+from breakers.models import InstanceIdentity, NotificationRule
 from dashboard.access import same_origin
 from dashboard.consumers import FeedConsumer
 
@@ -66,8 +79,6 @@ async def knock(path: str, **headers: str) -> bool:
 async def test_a_key_of_another_scope_opens_no_socket_and_is_told_by_name(
     key: Callable[..., str], lines: Lines, scope: str, path: str
 ):
-    from asgiref.sync import sync_to_async
-
     secret = await sync_to_async(key)(scope, name="grafana")
     assert not await knock(path, authorization=f"Bearer {secret}")
     (line,) = lines()
@@ -88,8 +99,6 @@ async def test_who_has_no_key_opens_no_socket_and_is_told_as_such(
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_page_of_somebody_else_opens_no_socket_in_the_name_of_who_looks_at_it(viewer: User, lines: Lines):
-    from asgiref.sync import sync_to_async
-
     client = Client()
     await sync_to_async(client.force_login)(viewer)
     cookie = f"sessionid={client.cookies['sessionid'].value}"
@@ -210,3 +219,54 @@ def test_no_text_breaks_out_of_its_cell_where_another_separator_is_usual(separat
     for cell in said.replace('"', "").split(separator):
         assert not cell.lstrip().startswith(("=", "+"))
     assert csv_of([("a; b|c", "5 - 3; x=1")]).decode() == "a; b|c,5 - 3; x=1\r\n"
+
+
+# --- markup ---------------------------------------------------------------------------------------------------------
+
+MARKUP = """"'><script>alert(1)</script><img src=x onerror=alert(2)>"""
+LINK = re.compile(r'href="(/(?:admin|dashboard)[^"#]*|[a-z0-9]+/change/)"')
+
+
+@pytest.fixture
+def marked(create: Callable[..., object], transition: Callable[..., TransitionReport], admin_user: User) -> None:
+    """Markup in whatever people and services may choose: names, groups, reasons, causes, hosts."""
+    create("bank-api", group=MARKUP, description=MARKUP)
+    by, now = services.Actor("user", MARKUP), timezone.now()
+    until = now + timedelta(minutes=4)
+    services.override_set(
+        name="bank-api", override=Override.FORCED_CLOSED, reason=MARKUP, expires_at=until, by=by, confirm=True
+    )
+    services.breaker_reset(name="bank-api", reason=MARKUP, by=by)
+    services.api_key_create(name=MARKUP, scopes=["read"], by=by)
+    User.objects.create_user(MARKUP, first_name=MARKUP)
+    rule = NotificationRule(name=MARKUP, levels=["error"], groups=[MARKUP], address="http://127.0.0.1:9/x")
+    services.notification_rule_save(rule=rule, by=by, now=now)
+    services.notification_test(rule=rule, by=by, now=now)
+    identity = InstanceIdentity(uuid4(), MARKUP, MARKUP, 1, MARKUP, now)
+    told = replace(transition(1, name="bank-api"), cause=MARKUP, reason=MARKUP[:50], at=now.timestamp())
+    services.transitions_record(batch=[(identity, told)])
+    fleet.synchronise()
+    fleet.connect(identity, now)
+    status = BreakerStatus("bank-api", CircuitBreakerState.OPEN, epoch=1)
+    refusal = Refusal("bank-api", fleet.revision, MARKUP)
+    report = Report(1, now.timestamp(), fleet.revision, (status,), (told,), refusals=(refusal,), dropped=3)
+    fleet.report(identity.id, report, now)
+
+
+def test_no_page_takes_what_people_and_services_wrote_for_markup(marked: None, admin_user: User):
+    client = Client()
+    client.force_login(admin_user)
+    told = "&lt;script&gt;alert(1)&lt;/script&gt;"
+    seen, ahead, shown = set[str](), ["/dashboard", "/dashboard/alerts", "/dashboard/instances", "/admin/"], 0
+    while ahead and len(seen) < 120:
+        path = ahead.pop(0)
+        if path in seen or "logout" in path or path.count("__") > 1:
+            continue
+        seen.add(path)
+        page = client.get(path, headers={"Accept": "text/html"}).content.decode()
+        assert not re.search(r"<script>alert|<img src=x", page), path
+        shown += told in page
+        ahead += [urljoin(path, unescape(link)) for link in LINK.findall(page)]
+    assert shown > 20
+    must = {"/dashboard/breakers/bank-api", "/dashboard/events", "/admin/breakers/notificationrule/"}
+    assert must | {"/admin/breakers/delivery/", "/admin/breakers/configchange/", "/admin/breakers/apikey/"} <= seen

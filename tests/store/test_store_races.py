@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from threading import Barrier
+from datetime import timedelta
+from functools import partial
+from threading import Barrier, Event
 
 import pytest
 from django.db import connections, transaction
+from django.utils import timezone
 
 from breakers import publish, selectors, services
 from breakers.core.config import CircuitBreakerConfig, HttpConfig
 from breakers.core.wire import Registration
-from breakers.models import BreakerConfig, ConfigChange, StateChange
+from breakers.models import BreakerConfig, ConfigChange, Instance, StateChange
 from breakers.problems import AlreadyExists, Problem, VersionConflict
 from breakers.services import Actor
 
@@ -96,6 +99,40 @@ def test_a_transition_reported_twice_at_once_is_new_once(identity, transition):
     answers = at_once(*[lambda: services.transitions_record(batch=batch)] * 6)
     assert sorted(change.sequence for new in answers for change in new) == list(range(1, 21))
     assert StateChange.objects.count() == 20
+
+
+def test_who_prunes_while_others_write_leaves_the_last_of_every_breaker_and_of_each_instance(identity, transition):
+    """Two who prune, as a command beside a server's chore, and three who write, of gone instances and of live ones."""
+    names, rounds = [f"breaker-{number}" for number in range(4)], range(1, 16)
+    writers = [identity() for _ in range(3)]
+    written = Event()
+
+    def write(place: int) -> None:
+        one = writers[place]
+        for number in rounds:
+            told = [
+                transition(number * len(names) + index, name=name, at=number * 10 + place)
+                for index, name in enumerate(names)
+            ]
+            services.transitions_record(batch=[(one, each) for each in told])
+            if place == 0:
+                Instance.objects.filter(pk=one.id).update(gone_at=timezone.now())
+
+    def prune() -> None:
+        while not written.is_set():
+            services.history_prune(before=timezone.now() + timedelta(days=1))
+
+    def write_all() -> None:
+        try:
+            at_once(*[partial(write, place) for place in range(3)])
+        finally:
+            written.set()
+
+    at_once(write_all, prune, prune)
+    services.history_prune(before=timezone.now() + timedelta(days=1))
+    kept = StateChange.objects.values_list("breaker", "instance", "sequence")
+    last = {(name, one.id, rounds[-1] * len(names) + names.index(name)) for name in names for one in writers[1:]}
+    assert set(kept) == last, "the newest of all is the last writer's; the first one is gone"
 
 
 def test_commit_order_is_revision_order(create, alice: Actor):
