@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from typing import TextIO
 
 from breakers.client import console
 from breakers.client.answers import BreakerRow
@@ -28,15 +29,16 @@ CLEAR = "\x1b[H\x1b[2J"
 
 
 class Screen:
-    """Standard output, and what may be written to it."""
+    """Standard output, and what may be written to it; started without one, nothing is."""
 
     def __init__(self, *, as_json: bool) -> None:
+        output: TextIO | None = sys.stdout
         self.as_json = as_json
-        self.is_terminal = sys.stdout.isatty()
+        self.is_terminal = output is not None and output.isatty()
         self.colour = self.is_terminal and not os.environ.get("NO_COLOR")
-        self.writes_everything = (sys.stdout.encoding or "").lower().startswith("utf")
-        if not self.writes_everything and isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # a reason in other letters is no reason to show nothing
+        self.writes_everything = output is None or (output.encoding or "").lower().startswith("utf")
+        if not self.writes_everything and isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="replace")  # a reason in other letters is no reason to show nothing
 
     @property
     def width(self) -> int | None:
@@ -224,7 +226,8 @@ def _write_no_more() -> None:
 
 
 def _complain(error: Exception, code: int) -> int:
-    print(f"breakers: {console.plain(str(error))}", file=sys.stderr)
+    if sys.stderr is not None:  # without it print would write to standard output
+        print(f"breakers: {console.plain(str(error))}", file=sys.stderr)
     return code
 
 

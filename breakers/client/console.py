@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 from breakers.client.answers import BreakerInfo, BreakerRow, HistoryRow, InstanceCounts, InstanceRow, ResetDone
@@ -14,6 +15,7 @@ _PAINT = {"open": "\x1b[31m", "half_open": "\x1b[33m", "closed": "\x1b[32m"}
 _PLAIN = "\x1b[0m"
 _NAME = 20
 """Letters that the first column of a table may have on any terminal."""
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 Cell = tuple[str, str]
@@ -21,15 +23,15 @@ Cell = tuple[str, str]
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of ``15m``, ``90s``, ``1h30m`` or ``900``. Raises ``ValueError``."""
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+    """Seconds of ``15m``, ``0.5s``, ``1h30m`` or ``900``. Raises ``ValueError``."""
+    if re.fullmatch(_NUMBER, text):
         seconds = float(text)
-    elif re.fullmatch(r"([0-9]+[dhms])+", text):
-        seconds = sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([dhms])", text))
+    elif re.fullmatch(f"({_NUMBER}[dhms])+", text):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(f"({_NUMBER})([dhms])", text))
     else:
         raise ValueError(f"not a duration as 90s, 15m or 1h30m: {text!r}")
-    if seconds <= 0:
-        raise ValueError("a duration must be longer than nothing")
+    if not 0 < seconds < inf:
+        raise ValueError("a duration must be longer than nothing and shorter than for ever")
     return seconds
 
 

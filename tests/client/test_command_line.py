@@ -278,13 +278,20 @@ def test_a_reader_that_goes_away_is_no_error(quotes: breakers.CircuitBreaker, co
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("900", 900), ("0.5", 0.5), ("90s", 90), ("15m", 900), ("1h30m", 5400), ("2d", 172800)]
-)
+    ("text", "seconds"),
+    [
+        ("900", 900), ("0.5", 0.5), ("90s", 90), ("15m", 900), ("1h30m", 5400), ("2d", 172800), ("0.5s", 0.5),
+        ("1.5h", 5400), ("1h0.5m", 3630),
+    ],
+)  # fmt: skip
 def test_durations_are_read(text: str, seconds: float) -> None:
     assert console.parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "15 m", "-5", "0", "0s", "1e9", "5w", "m", "nan"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "soon", "15 m", "-5", "0", "0s", "0.0s", "1e9", "5w", "m", "nan", ".5s", "1.s", "9" * 400, "9" * 400 + "s"],
+)
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         console.parse_duration(text)
@@ -361,6 +368,26 @@ def test_output_that_cannot_be_written_is_told_in_a_sentence(control_plane: Serv
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = command_line("list", stdout=full, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (4, "breakers: [Errno 28] No space left on device\n")
+
+
+def without(stream: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Started as a shell does it for ``>&-``, or for ``2>&-``: without that stream."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {stream}>&-', "sh", sys.executable, "-m", "breakers", *arguments],
+        cwd=ROOT, text=True, check=False, timeout=60, capture_output=True,
+    )  # fmt: skip
+
+
+def test_where_nobody_is_to_hear_of_it_it_is_done_all_the_same(control_plane: ServerProcess) -> None:
+    control_plane.request("POST", "/circuit-breakers", {"name": "cli_unheard"})
+    done = without(1, "open", "cli_unheard", "--reason", "from cron")
+    assert (done.returncode, done.stderr) == (0, "")
+    _, row = control_plane.request("GET", "/circuit-breakers/cli_unheard")
+    assert row["override"]["reason"] == "from cron"
+    assert main(["release", "cli_unheard"]) == 0
+    assert without(1, "list", "--json").returncode == 0
+    refused = without(2, "show", "nobody_has_it")
+    assert (refused.returncode, refused.stdout) == (1, "")  # what reads it expects no sentence there
 
 
 def test_letters_that_the_output_cannot_write_hide_nothing_else(control_plane: ServerProcess) -> None:
