@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import SimpleQueue
 
 import aiohttp
 import pytest
@@ -130,8 +134,8 @@ async def test_the_breakers_timeout_covers_an_attempt(server: Server) -> None:
 async def test_the_breakers_timeout_covers_an_attempt_inside_a_call_that_has_the_same_limit(server: Server) -> None:
     """The task has a deadline already; the attempt's is another one, and neither takes the other's away."""
     server.script(answers(), hangs)
-    outer = CircuitBreaker(CircuitBreakerConfig(name="outer", timeout=0.3))
-    guard = breakers.aiohttp_middleware(config=CircuitBreakerConfig(timeout=0.3))
+    outer = CircuitBreaker(CircuitBreakerConfig(name="outer", timeout=1.0))
+    guard = breakers.aiohttp_middleware(config=CircuitBreakerConfig(timeout=1.0))
     async with session_with(guard) as session:
         await outer.call(session.get, server.url)
         assert outer.get_metrics()["successes_total"] == 1
@@ -139,6 +143,49 @@ async def test_the_breakers_timeout_covers_an_attempt_inside_a_call_that_has_the
             await outer.call(session.get, server.url)
     assert outer.get_metrics()["failures_total"] == 1
     assert seen_at(server).get_metrics()["requests_total"] == 2
+
+
+async def test_a_request_leaves_the_call_around_it_its_deadline(server: Server) -> None:
+    """Both have the same limit, and the task of both is the same."""
+    outer = CircuitBreaker(CircuitBreakerConfig(name="outer"))
+
+    async def asks() -> int:
+        async with session.get(server.url) as response:
+            return response.status
+
+    async with session_with(breakers.aiohttp_middleware()) as session:
+        await asks()  # the first request of a host goes another way than the next
+        assert [await outer.call(asks), await outer.call(asks)] == [200, 200]
+    assert outer.get_metrics()["successes_total"] == 2
+    assert seen_at(server).get_metrics()["successes_total"] == 3
+
+
+async def test_sessions_of_two_event_loops_share_a_middleware_and_have_each_its_own_deadlines() -> None:
+    guard = breakers.aiohttp_middleware(config=CircuitBreakerConfig(timeout=0.3))
+    addresses: SimpleQueue[str] = SimpleQueue()
+    may_ask = threading.Event()
+
+    async def serves_and_asks() -> None:
+        async with misbehaving() as server, session_with(guard) as session:
+            addresses.put(server.url)
+            await asyncio.to_thread(may_ask.wait)
+            server.script(hangs)
+            before = seen_at(server).get_metrics()["timeouts_total"]
+            with pytest.raises(TimeoutError, match="no answer within"):
+                async with asyncio.timeout(20):
+                    await session.get(server.url)
+            assert seen_at(server).get_metrics()["timeouts_total"] == before + 1
+
+    with ThreadPoolExecutor() as threads:
+        elsewhere = threads.submit(asyncio.run, serves_and_asks())
+        try:
+            address = await asyncio.to_thread(addresses.get, timeout=20)
+            async with session_with(guard) as session:
+                with suppress(TimeoutError):  # on a machine that is busy
+                    await session.get(address)
+        finally:
+            may_ask.set()
+        elsewhere.result()  # this loop is in the midst of a task meanwhile, and strikes no deadline
 
 
 async def test_a_caller_who_leaves_as_the_deadline_strikes_stays_cancelled(server: Server) -> None:
