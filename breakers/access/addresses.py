@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
@@ -11,6 +12,8 @@ from django.http import HttpRequest
 
 UNKNOWN: Final = "unknown"
 NOWHERE: Final = "::"
+_PORT: Final = re.compile(r"^(?:\[([^\]]*)\]|([^:\[]*))(?::\d+)?$")
+"""``1.2.3.4:80`` and ``[::1]:80``, as some proxies write addresses."""
 LINE: Final = 64
 """Bits that all addresses of one line have in common: whoever has one has more than anybody can count."""
 
@@ -53,7 +56,7 @@ def _address(forwarded: str, peer: str) -> str:
     hops = [hop.strip() for hop in forwarded.split(",")]
     text = hops[-proxies] if 0 < proxies <= len(hops) else peer
     try:
-        return str(_plain(ip_address(text)))
+        return str(_plain(ip_address(_PORT.sub(r"\1\2", text))))
     except ValueError:
         return UNKNOWN
 

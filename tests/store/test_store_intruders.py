@@ -144,6 +144,25 @@ def test_an_address_is_the_same_however_the_socket_writes_it():
     assert address_of(RequestFactory().get("/", REMOTE_ADDR="::ffff:10.0.0.1")) == "10.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("1.2.3.4:5678", "1.2.3.4"),
+        ("[2001:db8::1]:5678", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("1.2.3.4:5:6", "unknown"),
+        ("[1.2.3.4", "unknown"),
+        ("nonsense:80", "unknown"),
+    ],
+)
+def test_a_proxy_may_write_the_port_too(settings, written: str, found: str):
+    """Those who would share one place of nowhere would lock each other out."""
+    settings.CIRCUIT_BREAKER_PROXIES = 1
+    request = RequestFactory().get("/", REMOTE_ADDR="10.0.0.9", HTTP_X_FORWARDED_FOR=f"6.6.6.6, {written}")
+    assert address_of(request) == found
+
+
 def test_who_changes_the_address_within_his_line_is_locked_and_slowed_down_all_the_same(operator: User):
     answers = [sign_in("olivia", "wrong", REMOTE_ADDR=f"2001:db8::{number}").status_code for number in range(5)]
     assert answers == [200] * 4 + [429]
