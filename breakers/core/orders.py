@@ -107,7 +107,9 @@ class Orderly(Stepping):
         return self._code_http
 
     def set_http(self, http: HttpConfig) -> None:
-        """What code gave to the HTTP breaker of this name."""
+        """What code gave to the HTTP breaker of this name. Raises ``TypeError`` on anything but an HTTP config."""
+        if not isinstance(http, HttpConfig):
+            raise TypeError(f"expected an HttpConfig, not {http!r}")
         self._step(self._clock(), self._adopt_http, "_code_http", http)
 
     def apply_fleet_http(self, http: HttpConfig | None) -> None:

@@ -13,6 +13,7 @@ from .errors import ConfigError
 from .forgotten import Forgotten, Past
 from .listeners import Listeners
 from .lock import LOCK
+from .orders import checked
 from .states import Transition
 
 TransitionListener = Callable[[CircuitBreaker, Transition], None]
@@ -48,11 +49,11 @@ class CircuitBreakerRegistry:
         if self._lent:
             self._lent.discard(name)
         if config is not None:
-            self._compare(breaker, replace(config, name=name))
+            self._compare(breaker, replace(checked(config), name=name))
         return breaker
 
     def _create(self, name: str, given: CircuitBreakerConfig | None, http: HttpConfig | None) -> CircuitBreaker:
-        config = CircuitBreakerConfig(name=name) if given is None else replace(given, name=name)
+        config = CircuitBreakerConfig(name=name) if given is None else replace(checked(given), name=name)
         made = CircuitBreaker(config, clock=self.clock)
         made._owner = self._transition_listeners
         if http is not None:

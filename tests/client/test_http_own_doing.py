@@ -202,3 +202,19 @@ async def test_an_http_breaker_of_its_own_is_made_of_a_config(server: Server, se
 def test_what_is_no_breaker_is_named() -> None:
     with pytest.raises(TypeError, match=r"get_http_circuit_breaker\('data_service'\)"):
         HttpCircuitBreaker("data_service")  # type: ignore[arg-type]  # that is what it is about
+
+
+@pytest.mark.parametrize("http", [{"max_retries": 1}, 3, CONFIG])
+def test_what_is_no_http_config_is_named_and_makes_no_breaker(http: object) -> None:
+    with pytest.raises(TypeError, match="expected an HttpConfig, not"):
+        breakers.get_http_circuit_breaker("of-a-dict", http=http)  # type: ignore[arg-type]  # that is what it is about
+    assert "of-a-dict" not in breakers.registry
+    with pytest.raises(TypeError, match="expected an HttpConfig, not"):
+        HttpCircuitBreaker(CONFIG, http)  # type: ignore[arg-type]  # that is what it is about
+
+
+def test_what_is_no_config_is_named_and_makes_no_breaker() -> None:
+    for get in (breakers.get_http_circuit_breaker, breakers.get_circuit_breaker):
+        with pytest.raises(TypeError, match="expected a CircuitBreakerConfig, not"):
+            get("of-a-dict", {"failure_threshold": 1})  # type: ignore[operator]  # that is what it is about
+    assert "of-a-dict" not in breakers.registry
