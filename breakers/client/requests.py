@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -40,8 +41,11 @@ class Requests:
             known = URL(text)
         except ValueError:
             known = URL()
-        if known.scheme not in ("http", "https") or not known.host:
-            raise ConfigError({"url" if self._url else _URL: f"must be http://host:port or https://host, not {text!r}"})
+        said = "url" if self._url else _URL
+        if known.user is not None or known.password is not None:
+            raise ConfigError({said: "must have no user or password in it: the key is a setting of its own"})
+        if known.scheme not in ("http", "https") or not known.host or known.query_string or known.fragment:
+            raise ConfigError({said: f"must be http://host:port or https://host, not {shown(text)!r}"})
         return text
 
     @property
@@ -146,6 +150,11 @@ class Requests:
 
     async def close(self) -> None:
         await self._sessions.close()
+
+
+def shown(url: str) -> str:
+    """Without a password that may stand in it."""
+    return re.sub(r"//[^/@]*@", "//***@", url)
 
 
 def _what(error: Exception) -> str:

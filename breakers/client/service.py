@@ -22,7 +22,7 @@ from breakers.client.answers import (
     ResetDone,
     SavedConfig,
 )
-from breakers.client.requests import Requests, path_of
+from breakers.client.requests import Requests, path_of, shown
 from breakers.core.config import CircuitBreakerConfig
 from breakers.core.states import Override
 
@@ -49,7 +49,8 @@ class CircuitBreakerServiceClient:
         self._requests = Requests(url, token, timeout)
 
     def __repr__(self) -> str:
-        return f"CircuitBreakerServiceClient({self._given_url!r})"  # never the token
+        url = None if self._given_url is None else shown(self._given_url)
+        return f"CircuitBreakerServiceClient({url!r})"  # never the token
 
     @property
     def url(self) -> str:

@@ -135,3 +135,22 @@ async def test_a_key_that_cannot_travel_is_named_and_not_shown(token: str, monke
         with pytest.raises(ConfigError, match="CIRCUIT_BREAKER_SERVICE_TOKEN: "):
             await circuit_breaker_client.get_alerts()
         await circuit_breaker_client.close()
+
+
+@pytest.mark.parametrize("url", ["http://people:secret@host", "http://people:secret@host:99999", "https://secret@host"])
+async def test_an_address_with_a_password_is_refused_and_not_shown(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key travels where the password would."""
+    client = CircuitBreakerServiceClient(url, token="key")
+    with pytest.raises(ConfigError, match="url: ") as caught:
+        await client.get_alerts()
+    monkeypatch.setenv("CIRCUIT_BREAKER_SERVICE_URL", url)
+    with pytest.raises(ConfigError, match="CIRCUIT_BREAKER_SERVICE_URL: ") as also:
+        await circuit_breaker_client.get_alerts()
+    await circuit_breaker_client.close()
+    assert not [text for text in (str(caught.value), str(also.value), repr(client)) if "secret" in text]
+
+
+@pytest.mark.parametrize("url", ["http://host?key=1", "http://host/#part"])
+async def test_an_address_that_could_have_no_path_after_it_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"url: must be http://host:port"):
+        await CircuitBreakerServiceClient(url).get_alerts()
