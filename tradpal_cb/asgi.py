@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -19,6 +20,10 @@ from dashboard.consumers import FeedConsumer  # noqa: E402  # needs the app regi
 
 logs.follow(fleet)
 runtime.start()
+if "daphne.server" in sys.modules:  # else another server serves this
+    from tradpal_cb import unheard
+
+    unheard.install()
 
 
 async def nowhere(scope: Any, receive: Any, send: Any) -> None:
