@@ -58,8 +58,7 @@ def dump(records: Iterable[BreakerRecord], *, versions: bool = True) -> str:
 
 
 def _yaml(document: Mapping[str, Any]) -> str:
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return str(yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120))
+    return str(yaml.dump(document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=120))
 
 
 def _told(record: BreakerRecord, versions: bool) -> dict[str, Any]:
@@ -76,7 +75,8 @@ def _told(record: BreakerRecord, versions: bool) -> dict[str, Any]:
 def parse(text: str) -> tuple[Entry, ...]:
     """The entries of a text of :func:`dump`. Raises ``ConfigError`` that names each wrong place by its path."""
     document = _mapping_of(_loaded(text), "document")
-    problems = {} if document.get("format") == FORMAT else {"format": f"must be {FORMAT}"}
+    stated = document.get("format")
+    problems = {} if stated == FORMAT and type(stated) is int else {"format": f"must be {FORMAT}"}
     problems |= {str(key)[:100]: "no such key" for key in document if key not in ("format", "breakers")}
     breakers = _mapping_of(document.get("breakers", {}), "breakers")
     if len(breakers) > MOST:
@@ -126,10 +126,22 @@ class _Unique:
 
 
 _LOADER: Any = type("_Loader", (_Unique, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), {})
-# YAML 1.1 takes 1e300 for text; JSON and YAML 1.2 mean a number
-_LOADER.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"-?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), "-0123456789"
-)
+_DUMPER: Any = type("_Dumper", (getattr(yaml, "CSafeDumper", yaml.SafeDumper),), {})
+# Of numbers only those on which all agree. YAML 1.1 takes 1e300 for text, 010 for 8 and 1:30 for 90; JSON and YAML 1.2
+# do not. What one of them reads as something else is text here, and so refused where a number belongs; written, a name
+# that any of them takes for a number is quoted.
+_FLOAT: Final = r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_NUMBERS: Final = {
+    "tag:yaml.org,2002:int": re.compile(r"[-+]?(?:0|[1-9][0-9]*)$"),
+    "tag:yaml.org,2002:float": re.compile(rf"(?:{_FLOAT}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+}
+_LOADER.yaml_implicit_resolvers = {
+    first: [(tag, looks) for tag, looks in known if tag not in _NUMBERS]
+    for first, known in _LOADER.yaml_implicit_resolvers.items()
+}
+for _tag, _looks in _NUMBERS.items():
+    _LOADER.add_implicit_resolver(_tag, _looks, "-+.0123456789")
+    _DUMPER.add_implicit_resolver(_tag, _looks, "-+.0123456789")
 
 
 def _mapping_of(value: object, where: str) -> Mapping[Any, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django.http import HttpResponse
 from rest_framework.parsers import BaseParser
@@ -23,6 +23,9 @@ from .errors import exception_handler
 from .parsing import AnyAccept, JsonParser, Pages, body_of
 from .permissions import MayRead
 from .serializers import PageQuery
+
+FRESH: Final = ("Cache-Control", "no-store")
+"""What is told is so now, and for whoever asked."""
 
 
 class FleetView(APIView):
@@ -71,7 +74,9 @@ class FleetView(APIView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if self.begun is not None and isinstance(response, Response):
             idempotency.conclude(self.begun, response)
-        return super().finalize_response(request, response, *args, **kwargs)
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        answer.headers.setdefault(*FRESH)
+        return answer
 
 
 def given(serializer: type[BaseSerializer[Any]], request: Request) -> dict[str, Any]:
@@ -87,6 +92,13 @@ def asked(serializer: type[PageQuery], request: Request) -> dict[str, Any]:
     judged.is_valid(raise_exception=True)
     ours = {name: value for name, value in judged.validated_data.items() if name not in PageQuery().fields}
     return {name: value for name, value in ours.items() if value != ""}
+
+
+def flags(serializer: type[BaseSerializer[Any]], request: Request) -> dict[str, Any]:
+    """What the query string says of how to do it; an empty one is wrong, not absent."""
+    judged = serializer(data=request.query_params.dict())
+    judged.is_valid(raise_exception=True)
+    return dict(judged.validated_data)
 
 
 def record_of(name: str) -> BreakerRecord:

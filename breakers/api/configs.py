@@ -16,9 +16,10 @@ from breakers import documents, selectors
 from breakers.fleet import fleet
 from breakers.services import ImportLine, ImportPlan, ImportRefused, configs_import, configs_plan
 
-from .base import FleetView
+from .base import FleetView, flags
 from .errors import BodyTooLarge, error
 from .permissions import MayEditAll, actor_of
+from .serializers import ExportQuery, ImportQuery
 
 YAML = "application/yaml"
 
@@ -51,19 +52,19 @@ class ConfigsView(FleetView):
     permission_by_method: ClassVar = {"POST": MayEditAll}
 
     def get(self, request: Request) -> HttpResponse:
-        versions = request.query_params.get("versions") != "0"
+        versions = flags(ExportQuery, request).get("versions", True)
         text = documents.dump(selectors.desired_state().breakers.values(), versions=versions)
         answer = HttpResponse(text, content_type=f"{YAML}; charset=utf-8")
         answer["Content-Disposition"] = 'attachment; filename="circuit-breakers.yaml"'
         return answer
 
     def post(self, request: Request) -> Response:
+        wanted = flags(ImportQuery, request)
         entries = documents.parse(request.data if isinstance(request.data, str) else "")
-        if request.query_params.get("dry_run", "0") not in ("", "0"):
+        if wanted.get("dry_run", False):
             return Response(_told(configs_plan(entries=entries), dry_run=True))
-        reason = request.query_params.get("reason", "")[:500]
         try:
-            plan = configs_import(entries=entries, reason=reason, by=actor_of(request))
+            plan = configs_import(entries=entries, reason=wanted.get("reason", ""), by=actor_of(request))
         except ImportRefused as refused:
             message = "Nothing was imported: each of these says why."
             return error("import_refused", message, status.HTTP_409_CONFLICT, refused.plan.hindrances)

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions, status
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
@@ -115,10 +116,23 @@ def _framework(problem: Exception) -> Response | None:
     return response
 
 
+def unread(request: Request, media: Sequence[str]) -> exceptions.APIException:
+    """415: a body of another type than these; the header as RFC 9110 has it."""
+    given = request.content_type.partition(";")[0].strip()[:100]
+    problem = exceptions.UnsupportedMediaType(
+        given, f"A body here is {' or '.join(media)}, not {given or 'of no type'}."
+    )
+    problem.accepts = ", ".join(media)  # type: ignore[attr-defined]  # for its header
+    return problem
+
+
 def _add_headers(response: Response, problem: exceptions.APIException) -> None:
     header = getattr(problem, "auth_header", None)
     if header:
         response["WWW-Authenticate"] = header
+    accepts = getattr(problem, "accepts", None)
+    if accepts:
+        response["Accept"] = accepts
     wait = getattr(problem, "wait", None)
     if wait:
         response["Retry-After"] = str(int(wait))

@@ -21,6 +21,7 @@ from rest_framework.request import Request
 from breakers.fleet import fleet
 
 from .actions import BreakersView, list_body
+from .base import FRESH
 from .memory import JSON, Pieces, kept_answers, known_keys
 from .permissions import public_read
 from .rendering import text
@@ -116,16 +117,19 @@ def state_of(name: str) -> State | None:
 
 
 def _rows(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(rows_body(request, request.build_absolute_uri()), content_type=JSON)
+    return HttpResponse(rows_body(request, request.build_absolute_uri()), content_type=JSON, headers=dict([FRESH]))
 
 
 def _state(request: HttpRequest, name: str) -> HttpResponse | None:
     found = state_of(name)
-    return found and HttpResponse(found.body, content_type=JSON, headers={"ETag": f'"{found.version}"'})
+    if found is None:
+        return None
+    headers = dict([FRESH, ("ETag", f'"{found.version}"')])
+    return HttpResponse(found.body, content_type=JSON, headers=headers)
 
 
 def _dashboard(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(whole_body(), content_type=JSON)
+    return HttpResponse(whole_body(), content_type=JSON, headers=dict([FRESH]))
 
 
 breakers = quick(_rows, BreakersView.as_view())

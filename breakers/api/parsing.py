@@ -14,7 +14,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from .errors import BodyCompressed, BodyTooLarge
+from .errors import BodyCompressed, BodyTooLarge, unread
 
 MAX_BODY = 64 * 1024
 MAX_PAGE_SIZE = 1000
@@ -61,7 +61,10 @@ class AnyAccept(BaseContentNegotiation):
         encoding = request.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in ("", "identity"):
             raise BodyCompressed(encoding)
-        return next((p for p in parsers if _is_json(request.content_type, p.media_type)), None)
+        found: BaseParser | None = next((p for p in parsers if _is_json(request.content_type, p.media_type)), None)
+        if found is None:
+            raise unread(request, [parser.media_type for parser in parsers])
+        return found
 
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None
@@ -73,12 +76,17 @@ def _is_json(content_type: str | None, media_type: str) -> bool:
     return (content_type or "").partition(";")[0].strip().lower() == media_type
 
 
+_KINDS: Mapping[type, str] = {
+    list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean", type(None): "null",
+}  # fmt: skip
+
+
 def body_of(request: Request) -> dict[str, Any]:
     """The JSON object of the body, empty where there is none."""
     given = request.data
     if isinstance(given, dict):
         return given
-    raise ParseError(f"The body must be a JSON object, not {type(given).__name__}.")
+    raise ParseError(f"The body must be a JSON object, not {_KINDS.get(type(given), 'this')}.")
 
 
 _TAG = re.compile(r'\s*(?:W/)?"([^"]*)"\s*')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+from uuid import UUID
 
 from rest_framework import serializers
 from rest_framework.fields import empty
@@ -84,8 +85,41 @@ class ReasonInput(StrictInput):
     reason = _reason()
 
 
+class TextUUIDField(serializers.UUIDField):
+    """Not what a number might mean."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        if not isinstance(data, str):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
+
+
 class ResetInput(ReasonInput):
-    instance = serializers.UUIDField(required=False, allow_null=True, help_text="One instance only.")
+    instance = TextUUIDField(required=False, allow_null=True, help_text="One instance only.")
+
+
+class Flag(serializers.ChoiceField):
+    """On or off, as a query string says it."""
+
+    _WORDS: ClassVar = {"1": True, "0": False, "true": True, "false": False}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(choices=list(self._WORDS), required=False, **options)
+
+    def to_internal_value(self, data: Any) -> Any:  # true or false
+        if data not in self._WORDS:
+            raise serializers.ValidationError("must be 1 or 0")
+        return self._WORDS[data]
+
+
+class ExportQuery(serializers.Serializer[Any]):
+    versions = Flag(help_text="0: without the versions, for another control plane.")
+
+
+class ImportQuery(ReasonInput):
+    """Strict: of a misspelt ``dry_run`` everything would be written."""
+
+    dry_run = Flag(help_text="1: only the plan.")
 
 
 class OverrideInput(ReasonInput):

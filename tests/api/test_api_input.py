@@ -111,13 +111,17 @@ def test_an_override_that_cannot_be_is_refused(api, body, fields):
         ({"reason": "x" * 501}, {"reason"}),
         ({"reason": None}, {"reason"}),
         ({"instance": "host-1"}, {"instance"}),
-        ({"instance": 5}, {"instance"}),
         ({"instance": {}}, {"instance"}),
         ({"instances": []}, {"instances"}),
     ],
 )
 def test_a_reset_that_cannot_be_is_refused(api, body, fields):
     assert wrong(send(api, "POST", "/circuit-breakers/bank-api/reset", body)) == fields
+
+
+def test_a_number_is_no_instance(api):
+    fields = send(api, "POST", "/circuit-breakers/bank-api/reset", {"instance": 5}).json()["error"]["fields"]
+    assert fields == {"instance": "Must be a valid UUID."}
 
 
 @pytest.mark.parametrize(
@@ -177,6 +181,70 @@ def test_a_body_that_is_too_large_is_not_read(api):
 def test_a_body_of_another_type_is_unsupported(api, kind):
     answer = api.generic("PUT", CONFIG, b"failure_threshold=5", content_type=kind)
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    ("path", "accepted", "sentence"),
+    [
+        ("/circuit-breakers", "application/json", "A body here is application/json, not text/plain."),
+        (
+            "/configs",
+            "application/yaml, application/json",
+            "A body here is application/yaml or application/json, not text/plain.",
+        ),
+    ],
+)
+def test_who_sends_another_type_is_told_which_it_should_be(api, path, accepted, sentence):
+    answer = api.generic("POST", path, b"x", content_type="text/plain")
+    assert (answer["Accept"], answer.json()["error"]["message"]) == (accepted, sentence)
+    assert "not of no type." in api.generic("POST", path, b"x", content_type="").json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        ("[]", "an array"),
+        ("null", "null"),
+        ("5", "a number"),
+        ("1.5", "a number"),
+        ("true", "a boolean"),
+        ('"x"', "a string"),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_no_object_is_told_in_the_words_of_json(api, raw, kind):
+    message = api.generic("PATCH", CONFIG, raw, content_type="application/json").json()["error"]["message"]
+    assert message == f"The body must be a JSON object, not {kind}."
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("dry_run=maybe", "dry_run"),
+        ("dry_run=", "dry_run"),
+        ("dry_run=TRUE", "dry_run"),
+        ("dryrun=1", "dryrun"),
+        ("dry-run=1&reason=x", "dry-run"),
+        (f"reason={501 * 'x'}", "reason"),
+    ],
+)
+def test_an_import_that_may_not_be_what_was_meant_writes_nothing(api, query, field):
+    answer = api.generic(
+        "POST", f"/configs?{query}", "format: 1\nbreakers: {made: {}}", content_type="application/yaml"
+    )
+    assert wrong(answer) == {field}
+
+
+@pytest.mark.parametrize("query", ["versions=no", "versions=", "versions=2"])
+def test_an_export_that_may_not_be_what_was_meant_is_refused(api, query):
+    assert wrong(api.get(f"/configs?{query}")) == {"versions"}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "BREW"])
+def test_the_address_that_pages_and_programs_share_knows_reading_only(api, method):
+    api.handler.enforce_csrf_checks = True
+    answer = api.generic(method, "/dashboard", b"{}", content_type="application/json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert "GET" in answer["Allow"]
 
 
 @pytest.mark.parametrize(("path", "kind"), [(CONFIG, "application/json"), ("/configs", "application/yaml")])

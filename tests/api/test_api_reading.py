@@ -228,3 +228,12 @@ def test_an_edit_of_another_process_is_seen_by_the_next_read(api, several):
     config = CircuitBreakerConfig(failure_threshold=9)
     services.breaker_edit(name="kyc", config=config, http=HttpConfig(), reason="", by=Actor("system"))
     assert api.get("/circuit-breakers/kyc").json()["config"]["failure_threshold"] == 9
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/circuit-breakers", "/circuit-breakers/bank-api", "/circuit-breakers/bank-api/state", "/dashboard", "/alerts",
+     "/configs", "/circuit-breakers/nobody"],
+)  # fmt: skip
+def test_nobody_keeps_an_answer_for_later(api, bank_api, path):
+    assert "no-store" in api.get(path)["Cache-Control"]

@@ -156,3 +156,41 @@ def test_an_import_reads_the_numbers_of_json(api, bank_api):
     assert api.generic("POST", "/configs", body, content_type="application/json").status_code == 200
     config = api.get("/circuit-breakers/bank-api/config").json()["config"]
     assert (config["recovery_timeout"], config["max_retry_wait"]) == (1000.0, 0.25)
+
+
+@pytest.mark.parametrize("wanted", ["true", "1"])
+def test_a_dry_run_may_be_said_in_words(api, bank_api, wanted):
+    assert post(api, "format: 1\nbreakers: {new: {}}", f"?dry_run={wanted}").json()["dry_run"] is True
+    assert BreakerConfig.objects.count() == 1
+    assert post(api, "format: 1\nbreakers: {new: {}}", "?dry_run=false&reason=INC-1").json()["dry_run"] is False
+    assert selectors.changes("new").get().reason == "INC-1"
+
+
+@pytest.mark.parametrize("number", ["010", "1:30", "1_000", "0x10", "0b11", "1:30.5", "+-1", "5.", "٥"])
+def test_a_number_that_yaml_reads_in_more_ways_than_one_is_refused(api, bank_api, number):
+    text = f"format: 1\nbreakers: {{bank-api: {{config: {{failure_threshold: {number}}}}}}}"
+    fields = post(api, text).json()["error"]["fields"]
+    assert list(fields) == ["breakers.bank-api.config.failure_threshold"]
+    assert number in fields["breakers.bank-api.config.failure_threshold"]
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [("7", 7.0), ("+7", 7.0), ("0.5", 0.5), (".5", 0.5), ("7.", 7.0), ("1e1", 10.0), ("2.5E-1", 0.25)],
+)
+def test_a_number_on_which_all_agree_is_read(api, bank_api, number, seconds):
+    text = f"format: 1\nbreakers: {{bank-api: {{config: {{recovery_timeout: {number}}}}}}}"
+    assert post(api, text).status_code == 200
+    assert selectors.breaker("bank-api").recovery_timeout == seconds
+
+
+@pytest.mark.parametrize("stated", ["true", "1.0", "'1'", "2"])
+def test_a_document_of_another_format_is_refused(api, bank_api, stated):
+    assert post(api, f"format: {stated}\nbreakers: {{}}").json()["error"]["fields"] == {"format": "must be 1"}
+
+
+def test_names_that_yaml_could_take_for_something_else_go_out_and_come_in(api, breaker):
+    for name in ("1", "010", "1_000", "1:30", "1e5", "yes", "null", "-", "_", "0x1F", "2026-01-01", "1.", ".5"):
+        breaker(name, group=name)
+    text = api.get("/configs?versions=0").content.decode()
+    assert {line["action"] for line in post(api, text, "?dry_run=1").json()["breakers"]} == {"same"}

@@ -85,11 +85,12 @@ class FleetSchema(AutoSchema):
         ]
 
     def _query(self) -> list[OpenApiParameter]:
-        from .bounds import filter_schema
+        from .bounds import field_schema, filter_schema
 
         query = self.known.query
         fields = {} if query is None else {name: filter_schema(field) for name, field in query().fields.items()}
-        flags = {name: {"type": "string", "description": text} for name, text in self.known.flags.items()}
+        given = self.known.flags
+        flags = {} if given is None else {name: field_schema(field) for name, field in given().fields.items()}
         return [
             OpenApiParameter(name, schema, description=schema.pop("description", ""))
             for name, schema in {**fields, **flags}.items()

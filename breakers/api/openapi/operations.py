@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+from rest_framework import serializers
 
 from breakers.api.serializers import (
     ChangesQuery,
     ConfigInput,
     CreateInput,
+    ExportQuery,
     HistoryQuery,
+    ImportQuery,
     OverrideInput,
     PageQuery,
     ReasonInput,
@@ -26,9 +30,9 @@ from . import examples, shapes
 class Operation:
     """``answer``: a shape, or media types where it is none; ``None``: nothing. ``errors``: beside the common ones.
 
-    ``takes``: the input of the body; ``query``: that of the query string; ``hides``: fields of the body that are
-    accepted and not advertised; ``rows``: what a file in JSON is a list of. An example that differs by media type is
-    an ``examples.ByMedia``.
+    ``takes``: the input of the body; ``query``: the filters in the query string; ``flags``: what it says else;
+    ``hides``: fields of the body that are accepted and not advertised; ``rows``: what a file in JSON is a list of. An
+    example that differs by media type is an ``examples.ByMedia``.
     """
 
     id: str
@@ -39,7 +43,7 @@ class Operation:
     takes: type | None = None
     media: tuple[str, ...] = ()
     query: type[PageQuery] | None = None
-    flags: Mapping[str, str] = field(default_factory=dict)
+    flags: type[serializers.Serializer[Any]] | None = None
     text: str = ""
     example: Any = None
     sent: Any = None
@@ -137,11 +141,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("ConfigsView", "GET"): Operation(
         "configs_export", "All configs as YAML", "config", (YAML,),
-        flags={"versions": "0: without the versions, for another control plane."}, example=examples.DOCUMENT,
+        flags=ExportQuery, errors=(400,), example=examples.DOCUMENT,
     ),
     ("ConfigsView", "POST"): Operation(
         "configs_import", "Import configs", "config", shapes.Import, media=(YAML, "application/json"),
-        flags={"dry_run": "1: only the plan.", "reason": "Why; it stands in the audit."}, sent=examples.DOCUMENT_SENT,
+        flags=ImportQuery, sent=examples.DOCUMENT_SENT,
         example=examples.IMPORT, errors=(409,), text="All or nothing; where another version stands by then, nothing.",
     ),
     ("OverrideView", "PUT"): Operation(
