@@ -74,6 +74,11 @@ def close() -> None:
     links[-1].close()
 
 
+def ended() -> bool:
+    """Whether the next link goes on where this one stopped."""
+    return bool(links[-1].ended)
+
+
 def status() -> dict[str, Any]:
     found = asdict(links[-1].status())
     return {**found, "since": found["since"].isoformat()}
@@ -186,8 +191,8 @@ def lose_the_name_server() -> None:
     socket.getaddrinfo = lambda *_, **__: time.sleep(60)  # type: ignore[assignment]  # nobody gets to see the answer
 
 
-COMMANDS = {f.__name__: f for f in (call, breaker, connect, connect_database, close, status, state, config, metrics,
-                                    counted, storm, storming, hold, release, forget, fork, multiprocess, block,
+COMMANDS = {f.__name__: f for f in (call, breaker, connect, connect_database, close, ended, status, state, config,
+                                    metrics, counted, storm, storming, hold, release, forget, fork, multiprocess, block,
                                     go_ahead, be_older, lose_the_name_server)}  # fmt: skip
 
 
