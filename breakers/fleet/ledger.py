@@ -127,8 +127,8 @@ class Ledger:
         if observation.forgotten_in is None:
             return
         member = facts.identity.id in view.members
-        if observation.forgotten and member:
-            del view.members[facts.identity.id]
+        if observation.forgotten and (member or observation.placed is not None):
+            view.members.pop(facts.identity.id, None)  # no member: it was made and forgotten again since it last told
             view.place(observation, None)
         elif not (observation.forgotten or member) and facts.gone_at is None:
             self._enter(facts, view, observation)

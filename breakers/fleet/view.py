@@ -97,8 +97,6 @@ class BreakerView:
 
     def place(self, observation: Observation, state: CircuitBreakerState | None) -> None:
         """Counts a live observation under its state, one that is not live (``None``) under none. O(1), idempotent."""
-        if observation.forgotten:
-            state = None
         before = observation.placed
         if before is not state:
             if before is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -17,6 +19,7 @@ from breakers.core.states import CircuitBreakerState, Outcome, Permit
 from breakers.core.sync import Sync
 from breakers.core.wire import Ack, Report
 from breakers.fleet import Row
+from breakers.fleet.observed import Observation
 from breakers.models import InstanceIdentity
 from tests.fleet.conftest import Scene
 
@@ -114,6 +117,49 @@ def test_a_process_that_has_forgotten_a_breaker_is_none_of_its_instances_until_i
     assert process.shown()["instances"]["total"] == 1
     process.call(works=True)
     assert process.shown()["instances"]["total"] == 2
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_one_that_was_made_and_forgotten_again_between_two_reports_is_nobodys(process: Process, works: bool) -> None:
+    for _ in range(3):
+        process.call(works=works)
+        process.registry.forget(HOST)
+        shown = process.shown()
+        assert shown["instances"] == {"total": 0, "closed": 0, "half_open": 0, "open": 0, "silent": 0}
+        assert shown["state"] == "closed"
+
+
+def test_a_step_of_one_that_is_made_anew_is_enough_to_have_it_again(process: Process) -> None:
+    """Its status may come in the next report, where there is much to tell."""
+    process.call(works=True)
+    process.registry.forget(HOST)
+    process.shown()
+    process.call(works=False)
+    report = process.sync.report()
+    assert report is not None
+    process.scene.fleet.report(process.id, replace(report, breakers=()), process.scene.now)
+    assert process.scene.row(HOST)["instances"] == {"total": 1, "closed": 0, "half_open": 0, "open": 1, "silent": 0}
+
+
+def test_what_a_process_has_forgotten_is_not_among_the_breakers_that_it_guards(process: Process) -> None:
+    process.call(works=True)
+    process.registry.get_or_create("another:80")
+    process.shown()
+    process.registry.forget(HOST)
+    process.shown()
+    assert [instance["breakers"] for instance in process.scene.fleet.instances()] == [1]
+
+
+def test_which_epoch_was_forgotten_last_is_known_in_whatever_order_it_is_told() -> None:
+    seen = Observation(epoch=5)
+    seen.forget_in(5)
+    seen.forget_in(3)
+    seen.forget_in(None)
+    assert seen.forgotten
+    seen.move(CLOSED, 6, datetime.now(UTC))
+    assert not seen.forgotten
+    seen.forget_in(5)
+    assert not seen.forgotten
 
 
 def test_a_reset_awaits_nobody_who_has_forgotten_the_breaker(process: Process) -> None:

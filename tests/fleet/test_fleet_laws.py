@@ -84,16 +84,15 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(slot=slots, name=names)
     def forget(self, slot: int, name: str) -> None:
-        """The last is that it is closed; then the process has it no more."""
+        """The last is that it is closed; then the process has it no more. It may never have been told of before."""
         model = self._model(slot)
-        if name in model.states:
-            self._hear(model).tell(name, "closed", forgotten=True)
-            del model.linked.states[name]  # one that is made anew has a later epoch
-            model.states[name] = "closed"
-            self._remember()
-            del model.states[name]
-            model.windows.pop(name, None)
-            self._remember()
+        self._hear(model).tell(name, "closed", forgotten=True)
+        del model.linked.states[name]  # one that is made anew has a later epoch
+        model.states[name] = "closed"
+        self._remember()
+        del model.states[name]
+        model.windows.pop(name, None)
+        self._remember()
 
     @rule(slot=slots)
     def heartbeat(self, slot: int) -> None:

@@ -104,6 +104,37 @@ def test_what_an_instance_has_forgotten_it_has_nowhere_also_where_it_was_told_la
     assert [server.row()["instances"]["open"] for server in servers.all] == [1, 1]
 
 
+def test_who_had_forgotten_a_breaker_leaves_no_state_of_it_behind(servers: Servers) -> None:
+    first, second = servers.all
+    has_it, had_it = servers.link(0).tell(state="open"), servers.link(0).tell(state="closed", forgotten=True)
+    servers.exchange()
+    has_it.goodbye()
+    servers.now += timedelta(seconds=1)
+    had_it.goodbye()
+    servers.exchange()
+    assert [server.row()["state"] for server in servers.all] == ["open", "open"]
+    assert first.row()["instances"] == second.row()["instances"]
+
+
+def test_that_a_breaker_was_forgotten_is_read_in_the_database_where_nobody_else_tells_it(servers: Servers) -> None:
+    first, second = servers.all
+    linked = servers.link(0).tell(state="open")
+    servers.exchange()
+    servers.now += timedelta(seconds=1)
+    linked.tell(state="closed", forgotten=True)
+    second.fleet.refresh(first.fleet.observed_for_persist())
+    assert second.row()["instances"]["total"] == 0
+
+
+def test_a_reset_is_for_nobody_who_has_forgotten_the_breaker_elsewhere(servers: Servers) -> None:
+    first, _ = servers.all
+    servers.link(1).tell().tell(forgotten=True)
+    servers.now += timedelta(seconds=1)
+    command = first.reset()
+    servers.exchange()
+    assert first.fleet.reset_progress(command)["targeted"] == 0
+
+
 def test_a_late_report_to_the_old_server_takes_nothing_back(servers: Servers) -> None:
     first, second = servers.all
     linked = servers.link(0).tell(add={"successes": 1})
@@ -311,9 +342,8 @@ class MergedMachine(RuleBasedStateMachine):
     def forget(self, slot: int, place: int, name: str) -> None:
         self._pass_time()
         linked = self._link(slot, place)
-        if name in linked.states:
-            linked.tell(name, "closed", forgotten=True)
-            del linked.states[name]  # one that is made anew has a later epoch
+        linked.tell(name, "closed", forgotten=True)
+        del linked.states[name]  # one that is made anew has a later epoch
 
     @rule(slot=slots, place=places, noticed=st.booleans())
     def move(self, slot: int, place: int, noticed: bool) -> None:
