@@ -203,17 +203,15 @@ class BreakerConfigAdmin(_Admin):
         return HttpResponseRedirect(reverse("admin:breakers_breakerconfig_change", args=[breaker.pk]))
 
     def _restore(self, request: HttpRequest, breaker: BreakerConfig) -> None:
-        version, seen = (request.POST.get(name, "") for name in ("version", "expected_version"))
-        if not (version.isdecimal() and seen.isdecimal() and len(version) + len(seen) < 20):
-            raise SuspiciousOperation("a restore without versions")
+        version, seen = _version(request, "version"), _version(request, "expected_version")
         reason = request.POST.get("reason", "").strip()[:500]
         try:
             row = services.breaker_restore(
                 name=breaker.name,
-                version=int(version),
+                version=version,
                 reason=reason,
                 by=actor_of(request),
-                expected_version=int(seen),
+                expected_version=seen,
             )
         except (NotFound, UnknownVersion, VersionConflict, ConfigError) as problem:
             self.message_user(request, f"Nothing was restored: {problem}.", messages.ERROR)
@@ -243,13 +241,35 @@ class BreakerConfigAdmin(_Admin):
         for sentence in () if stays else advice(row.config(), row.http_config()):
             self.message_user(request, sentence, messages.WARNING)
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except (NotFound, VersionConflict) as problem:
+            self.message_user(request, f"Nothing was deleted: {problem}. Look at it and try again.", messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
     def delete_model(self, request: HttpRequest, obj: BreakerConfig) -> None:
-        reason = request.POST.get("reason", "").strip()
-        services.breaker_delete(name=obj.name, reason=reason, by=actor_of(request))
+        """After a question, which carries the version that it was asked of; who asks none means whatever stands."""
+        self._delete(
+            request, obj, _version(request, "expected_version") if "expected_version" in request.POST else None
+        )
 
     @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[BreakerConfig]) -> None:
         """All of them; who was deleted meanwhile already is."""
         for breaker in queryset:
             with suppress(NotFound):
-                self.delete_model(request, breaker)
+                self._delete(request, breaker, None)
+
+    def _delete(self, request: HttpRequest, breaker: BreakerConfig, seen: int | None) -> None:
+        reason = request.POST.get("reason", "").strip()
+        services.breaker_delete(name=breaker.name, reason=reason, by=actor_of(request), expected_version=seen)
+
+
+def _version(request: HttpRequest, name: str) -> int:
+    given = request.POST.get(name, "")
+    if not given.isdecimal() or len(given) > 10:
+        raise SuspiciousOperation(f"no {name} in what was sent")
+    return int(given)

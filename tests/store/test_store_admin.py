@@ -64,6 +64,33 @@ def edit(browser: Client, row: BreakerConfig, **values: object):
     return browser.post(change_url(row), {**form, **values})
 
 
+def test_a_breaker_that_was_edited_since_the_question_is_not_deleted(
+    create: Create, editor: User, admin_page, alice: Actor
+):
+    row, browser = create(), admin_page(editor)
+    url = reverse("admin:breakers_breakerconfig_delete", args=[row.pk])
+    asked = fields_of(browser.get(url).content.decode())
+    services.breaker_edit(
+        name=row.name, config=CircuitBreakerConfig(timeout=3.0), http=HttpConfig(), reason="", by=alice
+    )
+    page = browser.post(url, asked, follow=True)
+    assert "Nothing was deleted" in page.content.decode()
+    assert "its version is now 2" in page.content.decode()
+    assert selectors.breaker(row.name).timeout == 3.0
+    again = fields_of(browser.get(url).content.decode())
+    assert browser.post(url, {**again, "reason": "over"}).status_code == 302
+    assert not BreakerConfig.objects.exists()
+    assert selectors.changes(row.name)[0].reason == "over"
+
+
+@pytest.mark.parametrize("seen", ["", "x", "-1", "9" * 30])
+def test_a_deletion_of_what_is_no_version_changes_nothing(create: Create, editor: User, admin_page, seen):
+    row = create()
+    url = reverse("admin:breakers_breakerconfig_delete", args=[row.pk])
+    assert admin_page(editor).post(url, {"post": "yes", "expected_version": seen}).status_code == 400
+    assert BreakerConfig.objects.exists()
+
+
 # --- edit -------------------------------------------------------------------------------------------------------
 
 
