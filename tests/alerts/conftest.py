@@ -22,27 +22,19 @@ RULE = """
 from django.utils import timezone
 from breakers import services
 from breakers.models import NotificationRule
-values = {"levels": ["error", "warning"], "after": 0.0, "quiet": 0.0, "address": %(address)r}
-rule = NotificationRule(name=%(name)r, **values)
-services.notification_rule_save(rule=rule, by=services.Actor("system"), now=timezone.now())
+for name in %(names)r:
+    values = {"levels": ["error", "warning"], "after": 0.0, "quiet": 0.0, "address": %(url)r + "/" + name}
+    rule = NotificationRule(name=name, **values)
+    services.notification_rule_save(rule=rule, by=services.Actor("system"), now=timezone.now())
 """
 Start = Callable[..., ServiceProcess]
 
 
 class OnCall:
-    """Who is told of everything that fires at ``server``, and looks at the page that the message links to."""
+    """Who is told at one path of the receiver, and looks at the page that a message links to."""
 
-    def __init__(self, server: ServerProcess, receiver: Receiver, name: str = "on-call") -> None:
-        """``name``: of the rule that is made, and the path of its webhook."""
+    def __init__(self, receiver: Receiver, name: str) -> None:
         self._receiver, self._path = receiver, f"/{name}"
-        server.python(RULE % {"name": name, "address": receiver.url + self._path})
-
-    @classmethod
-    def at(cls, receiver: Receiver, path: str) -> OnCall:
-        """Who is told at an address that is there."""
-        found = cls.__new__(cls)
-        found._receiver, found._path = receiver, path
-        return found
 
     def told(self, name: str = "") -> list[tuple[str, str]]:
         """Event and kind of each message so far, of one breaker."""
@@ -75,6 +67,12 @@ class OnCall:
 
     def hears_the_end(self, name: str, kind: str, within: float = 60.0) -> dict[str, Any]:
         return self.hears(name, kind, "resolved", within)
+
+
+def rules(server: ServerProcess, receiver: Receiver, *names: str) -> list[OnCall]:
+    """Rules of these names for everything that fires at ``server``, each with a path of its own."""
+    server.python(RULE % {"names": names, "url": receiver.url})
+    return [OnCall(receiver, name) for name in names]
 
 
 def age(message: dict[str, Any]) -> timedelta:

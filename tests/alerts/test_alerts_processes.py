@@ -21,7 +21,7 @@ from tests.programs import ServiceProcess
 from tests.receiver import Receiver
 from tests.servers import ServerProcess, eventually
 
-from .conftest import OnCall, Start, age, alerts, moment, open_to_readers
+from .conftest import OnCall, Start, age, alerts, moment, open_to_readers, rules
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def on_call(server: ServerProcess, receiver: Receiver) -> OnCall:
-    return OnCall(server, receiver)
+    return rules(server, receiver, "on-call")[0]
 
 
 @pytest.fixture

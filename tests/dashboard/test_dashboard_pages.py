@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from breakers import services
 from breakers.core.states import CircuitBreakerState, Override
-from breakers.core.wire import TransitionReport, WindowCounts
+from breakers.core.wire import Report, TransitionReport, WindowCounts
 from breakers.fleet import fleet
 from breakers.models import ApiKey, ConfigChange, Instance, InstanceIdentity, StateChange
 from breakers.services import Actor
@@ -499,6 +499,18 @@ def test_one_answer_is_everybodys_for_a_moment(fleet_of_two: Any) -> None:
     assert shared.text() == first
     now = 100.5
     assert "INC-7" in shared.text()
+
+
+def test_the_gaps_of_a_service_are_told_where_their_alert_leads_also_when_its_instance_has_left(
+    ground: None, instance: Callable[..., Any], look: Callable[[str], str]
+) -> None:
+    linked, now = instance("payments"), timezone.now()
+    assert "never reported" not in look("/instances")
+    fleet.report(linked.id, Report(1, now.timestamp(), fleet.revision, dropped=1200), now)
+    fleet.goodbye(linked.id)
+    page = " ".join(look("/instances").split())
+    assert "payments</span>: 1,200 transitions of 1 instance were never reported: the history has gaps." in page
+    assert "No instance is linked" in page
 
 
 def test_one_silent_instance_of_many_breakers_is_one_alert_to_read(
