@@ -325,7 +325,7 @@ async def test_who_keeps_the_reader_of_a_stream_keeps_the_response(
     del response
     gc.collect()
     assert await read(content) == body * 30
-    assert (content.at_eof(), content.exception(), content.total_raw_bytes) == (True, None, len(body) * 30)
+    assert (content.at_eof(), content.exception(), content.total_bytes) == (True, None, len(body) * 30)
     assert http.get_metrics()["successes_total"] == 1
     await the_pool_is_whole(server, session)
 
