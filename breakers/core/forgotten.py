@@ -7,7 +7,8 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .counts import NOTHING, Totals
+from .changes import Change
+from .counts import NOTHING, Counts, Totals
 from .machine import Machine
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 10_000
 """Names; of one that is made anew after so many others were forgotten the counts begin at zero."""
+_ONE_CHANGE = Totals(Counts(state_changes=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Past:
     epoch: int = 0
     """Of the last one, when it was closed or taken for closed; the next one begins in a later one."""
     ended: Totals = NOTHING
-    """Of those that are no more."""
+    """Of those that are no more, and the changes that closed some of them for who watches."""
     lingering: tuple[tuple[weakref.ref[CircuitBreaker], Machine], ...] = ()
     """Those that somebody still holds, if only until a call has ended. Their machines outlive them here, for their last
     counts."""
@@ -59,14 +61,21 @@ class Forgotten:
         self._continued: dict[str, Past] = {}  # of those with one
         self._freed: deque[str] = deque()  # told by finalisers, which can come at any moment: they only append
 
-    def add(self, breaker: CircuitBreaker, epoch: int) -> None:
+    def add(self, breaker: CircuitBreaker, last: Change | None) -> Past:
+        """``last`` closed it for who watches the name."""
         name, freed = breaker.name, self._freed
         self._fold()
         before = self._continued.pop(name, None) or Past()
         one = weakref.ref(breaker, lambda _: freed.append(name)), breaker._machine
-        self._past[name] = replace(before, epoch=epoch, lingering=(*before.lingering, one))
+        past = self._past[name] = replace(
+            before,
+            epoch=breaker._machine.epoch if last is None else last.epoch,
+            ended=before.ended if last is None else before.ended + _ONE_CHANGE,
+            lingering=(*before.lingering, one),
+        )
         if len(self._past) > REMEMBERED:
             del self._past[next(iter(self._past))]
+        return past
 
     def go_on(self, name: str) -> None:
         """One of that name was made."""

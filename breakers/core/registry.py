@@ -112,9 +112,8 @@ class CircuitBreakerRegistry:
             if breaker is None:
                 return
             last = breaker.disown()
-            epoch = breaker._machine.epoch if last is None else last.epoch
-            self._forgotten.add(breaker, epoch)
-            self._first_epoch = max(self._first_epoch, epoch + 1)
+            past = self._forgotten.add(breaker, last)
+            self._first_epoch = max(self._first_epoch, past.epoch + 1)
         if last is not None:
             self._transition_listeners.tell(name, breaker, transition(name, last))
         self._forget_listeners.tell(name, breaker)
