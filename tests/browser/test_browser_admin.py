@@ -11,6 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import PASSWORD
 from tests.programs import ServiceProcess
 from tests.servers import ServerProcess, eventually
 
@@ -118,6 +119,31 @@ def test_forcing_closed_takes_the_name(admin: Page):
     expect(admin.get_by_text("This is not adm-bank.")).to_be_visible()
     admin.get_by_role("link", name="Cancel").click()
     expect(admin.get_by_label("Action:")).to_be_visible()
+
+
+def test_of_two_who_edit_one_rule_the_later_one_is_told_and_may_save_on_top(open_page, server: ServerProcess):
+    server.python(
+        "from django.contrib.auth.models import User; from breakers.models import NotificationRule\n"
+        f"User.objects.create_superuser('root', password={PASSWORD!r})\n"
+        "NotificationRule.objects.create(name='on-call', levels=['error'], address='https://x.example/T0KEN')"
+    )
+    rules = "/admin/breakers/notificationrule/"
+    mine, theirs = open_page(rules, person="root"), open_page(rules, person="root")
+    for page in (mine, theirs):
+        page.get_by_role("link", name="on-call").click()
+    theirs.get_by_label("After:").fill("5")
+    theirs.get_by_role("button", name="Save", exact=True).click()
+    expect(theirs.get_by_text("was changed successfully")).to_be_visible()
+    mine.get_by_label("After:").fill("90")
+    mine.get_by_role("button", name="Save", exact=True).click()
+    expect(
+        mine.get_by_text("Somebody changed this notification rule while you edited it. after is now 5.0")
+    ).to_be_visible()
+    expect(mine.get_by_label("Seen")).to_be_hidden()
+    assert "T0KEN" not in mine.content()
+    mine.get_by_role("button", name="Save", exact=True).click()
+    expect(mine.get_by_text("was changed successfully")).to_be_visible()
+    expect(mine.get_by_role("row").filter(has_text="on-call")).to_contain_text("90.0")
 
 
 def test_a_config_is_copied(admin: Page, server: ServerProcess, complaints: list[str]):
