@@ -30,9 +30,9 @@ logger = logging.getLogger(__name__)
 PATIENCE: Final = 5.0
 """Seconds after which an agent that has not confirmed what it was told is told again."""
 FEW: Final = 10
-"""Changes of which everybody hears all whom one of them concerns: one text for all costs less than many."""
+"""Writes of which everybody hears all whom one of them concerns: one text for all costs less than many."""
 TURN: Final = 0.01
-"""Seconds of a push of more changes than that, until the event loop does something else in between."""
+"""Seconds of a push of more than that, until the event loop does something else in between."""
 LONGEST_LAG: Final = 60.0
 """Seconds after which an agent that confirms nothing is sent away: it does not read, and its buffer grows."""
 
@@ -200,8 +200,9 @@ class _Batch:
             await link.instruct_whole()
             return
         resets = link.resets()
-        self.is_long = self.is_long or len(changes.breakers) > FEW or len(resets) > FEW
-        texts = self._chosen(changes, link, resets) if self.is_long else self._common(changes, link, resets)
+        many = changes.revision - link.covered > FEW
+        self.is_long = self.is_long or many
+        texts = self._chosen(changes, link, resets) if many else self._common(changes, link, resets)
         if texts:
             await link.instruct(texts, changes.revision)
         link.covered = max(link.covered, changes.revision)

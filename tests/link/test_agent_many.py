@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import pytest
 from django.utils import timezone
@@ -87,19 +87,29 @@ async def test_of_many_resets_an_agent_hears_those_of_its_breakers_with_what_els
     assert [[reset.name for reset in message.resets] for message in others.heard] == [NAMES[1:4]]
 
 
+def reset(names: list[str]) -> None:
+    services.breakers_reset_all(names=names, reason="", by=ALICE)
+    fleet.synchronise()
+
+
+@pytest.mark.parametrize("act", [force, reset])
 @pytest.mark.parametrize(("changed", "between"), [(NAMES, {1, 2}), (NAMES[:1], set())])
 async def test_others_have_their_turn_within_a_long_push_and_not_within_a_short_one(
-    breakers: None, monkeypatch: pytest.MonkeyPatch, changed: list[str], between: set[int]
+    breakers: None,
+    monkeypatch: pytest.MonkeyPatch,
+    act: Callable[[list[str]], None],
+    changed: list[str],
+    between: set[int],
 ) -> None:
     monkeypatch.setattr(hub, "TURN", -1.0)  # it is always over
-    agents, seen = [Agent(NAMES) for _ in range(3)], set[int]()
+    agents, seen = [Agent(NAMES[:2]) for _ in range(3)], set[int]()
 
     async def look() -> None:
         while len(seen & {3}) == 0:
             seen.add(sum(bool(agent.heard) for agent in agents))
             await asyncio.sleep(0)
 
-    await asyncio.to_thread(force, changed)
+    await asyncio.to_thread(act, changed)
     looking = asyncio.create_task(look())
     await push(*agents)
     await looking
