@@ -5,7 +5,6 @@ from django.contrib.admin import site
 from .breakers import BreakerConfigAdmin
 from .keys import ApiKeyAdmin
 from .notifications import DeliveryAdmin, NotificationRuleAdmin
-from .people import PeopleGroupAdmin, PersonAdmin
 from .records import ConfigChangeAdmin, InstanceAdmin, StateChangeAdmin
 
 __all__ = [
@@ -15,8 +14,6 @@ __all__ = [
     "DeliveryAdmin",
     "InstanceAdmin",
     "NotificationRuleAdmin",
-    "PeopleGroupAdmin",
-    "PersonAdmin",
     "StateChangeAdmin",
 ]
 

@@ -1,4 +1,7 @@
-"""People and their groups: Django's own admin of them, but nobody overwrites what somebody else has just changed."""
+"""People and their groups: Django's own admin of them, but nobody overwrites what somebody else has just changed.
+
+Here and not in ``breakers``: who has that in a project of their own has their own people.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from django.contrib.auth.forms import UserChangeForm
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 
-from .races import RacedAdmin, RacedForm
+from breakers.admin.races import RacedAdmin, RacedForm
 
 if TYPE_CHECKING:
     _PersonForm = UserChangeForm[User]
