@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,9 +27,11 @@ from breakers import (
     HttpConfig,
 )
 from breakers.client.hosts import Hosts
+from breakers.core.deadlines import queue_for
 from tests.misbehaving import (
     Everywhere,
     Server,
+    Step,
     answers,
     hangs,
     hangs_mid_body,
@@ -131,6 +135,100 @@ async def test_the_breakers_timeout_covers_an_attempt(server: Server) -> None:
             await session.get(server.url)
 
 
+async def test_an_answer_to_a_request_from_before_a_reset_is_late(server: Server) -> None:
+    async def resets_meanwhile(request: web.Request) -> web.StreamResponse:
+        seen_at(server).reset()
+        return await answers()(request)
+
+    async with session_with(breakers.aiohttp_middleware()) as session:
+        await session.get(server.url)
+        server.script(resets_meanwhile)
+        await session.get(server.url)
+    metrics = seen_at(server).get_metrics()
+    assert (metrics["successes_total"], metrics["late_total"]) == (1, 1)
+
+
+async def test_the_time_of_the_last_success_is_that_of_the_last_request(server: Server) -> None:
+    def takes(seconds: float) -> Step:
+        async def step(request: web.Request) -> web.StreamResponse:
+            await asyncio.sleep(seconds)
+            return await answers()(request)
+
+        return step
+
+    server.script(
+        answers(), takes(0.2), takes(0.05)
+    )  # one that takes less than another before it needs the fewest steps
+    async with session_with(breakers.aiohttp_middleware()) as session:
+        await session.get(server.url)
+        await session.get(server.url)
+        before = time.time()
+        await session.get(server.url)
+    assert seen_at(server).get_metrics()["last_success_time"] > before + 0.02
+
+
+async def test_durations_are_by_the_breakers_own_clock(server: Server) -> None:
+    with breakers_testing.fresh_registry(breakers_testing.FakeClock()):
+        async with session_with(breakers.aiohttp_middleware()) as session:
+            for _ in range(3):
+                await session.get(server.url)
+        assert seen_at(server).get_metrics()["latency"]["p99"] < 1e-5  # that clock stands still
+
+
+@pytest.mark.parametrize(
+    ("asked_before", "rested"),
+    [(0, False), (1, False), (0, True)],
+    ids=["", "in a task asked to cancel", "after a rest"],
+)
+async def test_the_breakers_timeout_covers_a_later_attempt(server: Server, asked_before: int, rested: bool) -> None:
+    """The first request of a host goes another way than the next."""
+    deadlines = queue_for(asyncio.get_running_loop(), 1.0, time.monotonic)
+
+    async def asks() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for _ in range(asked_before):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        with pytest.raises(TimeoutError, match="no answer within 1 s"):
+            await session.get(server.url)
+        assert task.cancelling() == asked_before
+
+    async with session_with(breakers.aiohttp_middleware(config=CircuitBreakerConfig(timeout=1.0))) as session:
+        await session.get(server.url)
+        server.script(hangs)
+        async with asyncio.timeout(20):
+            while rested and deadlines.armed:
+                await asyncio.sleep(0.01)
+            await asyncio.create_task(asks())
+    metrics = seen_at(server).get_metrics()
+    assert (metrics["successes_total"], metrics["timeouts_total"]) == (1, 1)
+
+
+async def test_a_later_reply_that_comes_as_the_limit_strikes_is_the_callers_and_a_timeout(server: Server) -> None:
+    holds = False
+
+    async def may_hold(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        if holds:
+            with suppress(asyncio.CancelledError):  # which is the limit striking
+                await asyncio.sleep(3600)
+        return response
+
+    guard = breakers.aiohttp_middleware(config=CircuitBreakerConfig(timeout=1.0))
+    async with session_with(guard, may_hold) as session:
+        await session.get(server.url)
+        holds = True
+        async with asyncio.timeout(20), session.get(server.url) as response:
+            assert await response.read() == b"fine"
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+    metrics = seen_at(server).get_metrics()
+    assert (metrics["successes_total"], metrics["failures_total"], metrics["timeouts_total"]) == (1, 1, 1)
+
+
 async def test_the_breakers_timeout_covers_an_attempt_inside_a_call_that_has_the_same_limit(server: Server) -> None:
     """The task has a deadline already; the attempt's is another one, and neither takes the other's away."""
     server.script(answers(), hangs)
@@ -222,9 +320,11 @@ async def test_probes_and_orders_hold_for_a_session_too(server: Server) -> None:
 
 async def test_a_config_without_a_limit_has_none(server: Server) -> None:
     guard = breakers.aiohttp_middleware(config=CircuitBreakerConfig(timeout=None))
-    async with session_with(guard) as session, session.get(server.url) as response:
-        assert await response.read() == b"fine"
-    assert seen_at(server).get_metrics()["successes_total"] == 1
+    async with session_with(guard) as session:
+        for _ in range(2):
+            async with session.get(server.url) as response:
+                assert await response.read() == b"fine"
+    assert seen_at(server).get_metrics()["successes_total"] == 2
 
 
 async def test_a_stream_counts_when_its_body_ends(server: Server) -> None:
@@ -414,6 +514,16 @@ async def test_breakers_named_by_a_function_are_bounded_too(server: Server) -> N
             for shard in range(5):
                 await session.get(f"{server.url}{shard}")
         assert [number for number in range(5) if f"shard{number}" in breakers.registry] == [3, 4]
+
+
+async def test_what_a_session_remembers_of_names_is_bounded_too(server: Server) -> None:
+    with breakers_testing.fresh_registry():
+        guard = breakers.aiohttp_middleware(name=lambda request: f"one{request.url.path[1:]}", max_breakers=2)
+        async with session_with(guard) as session:
+            for name in range(9):
+                await session.get(f"{server.url}{name}")
+    remembered = inspect.getclosurevars(guard).nonlocals["lanes"]
+    assert 1 <= sum(map(len, remembered.values())) <= 4
 
 
 async def test_of_the_named_the_longest_unused_goes_first(server: Server) -> None:
