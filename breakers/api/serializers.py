@@ -173,11 +173,16 @@ _STATES = [state.value for state in CircuitBreakerState]
 
 
 class Words(serializers.CharField):
-    """One or several of ``words``, with commas; a list of them comes out."""
+    """One or several of ``words``, with commas or each by itself; a list of them comes out."""
 
     def __init__(self, words: Sequence[str], **options: Any) -> None:
         super().__init__(**options)
         self.words = tuple(words)
+
+    def get_value(self, dictionary: Any) -> Any:  # as its parent
+        """Of ``?state=open&state=half_open`` both, where the last alone would silently win."""
+        given = dictionary.getlist(self.field_name) if hasattr(dictionary, "getlist") else ()
+        return ",".join(given) if len(given) > 1 else super().get_value(dictionary)
 
     def to_internal_value(self, data: Any) -> Any:  # a list, where its parent gives text
         found = [word.strip() for word in super().to_internal_value(data).split(",")]

@@ -65,6 +65,7 @@ def test_an_empty_fleet_has_one_empty_page(api):
         ("state=open", ["bank-api"]),
         ("state=open,half_open", ["bank-api", "fix-gateway"]),
         ("state=closed", ["kyc"]),
+        ("state=open&state=half_open", ["bank-api", "fix-gateway"]),
         ("service=billing", ["bank-api", "kyc"]),
         ("service=bill", []),
         ("group=settlement", ["bank-api", "kyc"]),
