@@ -274,8 +274,11 @@ class Fleet:
         with self._lock:
             self._gone += self._ledger.advance(now)
             names = tuple(self._ledger.views)
+        yielding = Yielding()
         for begin in range(0, len(names), SAMPLED):
-            with self._lock:  # some by some: a thousand at once would hold up reports for milliseconds
+            if begin:  # some by some: a thousand at once would hold up reports for milliseconds
+                yielding.give_way()
+            with self._lock:
                 self._ledger.sample(names[begin : begin + SAMPLED], now)
         with self._lock:
             gone, self._gone = self._gone, []

@@ -93,6 +93,11 @@ def scene(breaker: Callable[..., Any]) -> SimpleNamespace:
     return SimpleNamespace(one=one, other=other)
 
 
+def alone(there: Instance, gone: Instance) -> None:
+    there.come()
+    fleet.goodbye(gone.identity.id)
+
+
 def edited(**more: Any) -> Callable[[SimpleNamespace], object]:
     config = CircuitBreakerConfig(name="a", failure_rate_threshold=0.5)
     return lambda scene: services.breaker_edit(name="a", config=config, http=HttpConfig(), reason="", by=ALICE, **more)
@@ -126,6 +131,8 @@ CHANGES: dict[str, Callable[[SimpleNamespace], object]] = {
     "an instance that comes with breakers": lambda scene: (scene.other.come(), scene.other.count()),
     "an instance that goes": lambda scene: fleet.goodbye(scene.one.identity.id),
     "an instance without breakers that goes": lambda scene: fleet.goodbye(scene.other.identity.id),
+    "the silence of one without breakers": lambda scene: fleet.tick(timezone.now() + timedelta(seconds=20)),
+    "the end of the silence of one without breakers": lambda scene: scene.other.tell(ahead=21),
     "silence": lambda scene: fleet.tick(timezone.now() + timedelta(seconds=20)),
     "silence that ends": lambda scene: scene.one.tell(ahead=21),
     "an instance that has the newest config": lambda scene: scene.one.tell(),
@@ -134,6 +141,11 @@ FIRST: dict[str, Callable[[SimpleNamespace], object]] = {
     "a reset that is done": lambda scene: scene.one.open(),
     "an older version": edited(),
     "an instance without breakers that goes": lambda scene: scene.other.come(),
+    "the silence of one without breakers": lambda scene: alone(scene.other, scene.one),
+    "the end of the silence of one without breakers": lambda scene: (
+        alone(scene.other, scene.one),
+        fleet.tick(timezone.now() + timedelta(seconds=20)),
+    ),
     "silence that ends": lambda scene: fleet.tick(timezone.now() + timedelta(seconds=20)),
     "an instance that has the newest config": edited(),
 }

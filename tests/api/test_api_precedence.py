@@ -271,6 +271,22 @@ async def handler(ground):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", ["/circuit-breakers", "/dashboard", "/circuit-breakers/bank-api/state"])
+async def test_reads_that_wait_on_the_loop_are_answered_after_what_takes_precedence(
+    handler, bank_api, settings, precedence, path
+):
+    settings.CIRCUIT_BREAKER_PUBLIC_READ = True
+    handler._at_once._turns = Turns(gives_way=EVER)
+    assert (await ask(handler, scope(path)))[0] == 200  # by Django, which learns it to answer at once
+    with precedence.taken():
+        reads = [asyncio.create_task(ask(handler, scope(path))) for _ in range(5)]
+        await rounds_of_the_loop()
+        assert not any(read.done() for read in reads)
+    async with asyncio.timeout(60):
+        assert {status for status, *_ in await asyncio.gather(*reads)} == {200}
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_two_reads_are_not_computed_at_once(handler):
     """The first waits for a second one that would come beside it, and would not come if it could."""
     here, beside, together = [0], threading.Event(), []
