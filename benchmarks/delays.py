@@ -53,7 +53,7 @@ KINDS = {
     "dashboard of 1,000": "/dashboard",
     "page of 1,000": "/dashboard?html",
     "one breaker": "/circuit-breakers/breaker-7",
-    "page of a breaker": "/breakers/breaker-7?html",
+    "page of a breaker": "/dashboard/breakers/breaker-7?html",
     "history": "/circuit-breakers/breaker-7/history?page_size=1000",
     "changes": "/circuit-breakers/breaker-7/changes?page_size=1000",
     "export of history": "/history.csv",
