@@ -82,8 +82,10 @@ async def fetch(
             late = settle_limited(breaker, permit_of(entry, began), disarm(deadline), told)
             if late is not None:
                 late.__cause__, error = error, late
-            if not isinstance(error, TRANSIENT) or session.closed:
+            if not isinstance(error, TRANSIENT):
                 raise
+            if session.closed:
+                raise error  # which may be that it is late
             ended = error
         else:
             if stream:
