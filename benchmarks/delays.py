@@ -91,10 +91,10 @@ async def agent(server: ServerProcess, first: int = 0) -> AsyncIterator[aiohttp.
         yield socket
 
 
-def report(number: int, first: int = 0) -> str:
+def report(number: int, first: int = 0, revision: int = 0) -> str:
     closed, counts = CircuitBreakerState.CLOSED, Counts(successes=number)
     told = [BreakerStatus(f"breaker-{first + i}", closed, counts=counts) for i in range(BREAKERS)]
-    return encode(Report(number, time.time(), breakers=tuple(told)))
+    return encode(Report(number, time.time(), revision, tuple(told)))
 
 
 async def measured(server: ServerProcess, seconds: float) -> Took:
@@ -185,9 +185,10 @@ async def reported(port: int, token: str) -> None:
 
     async def one(first: int) -> None:
         async with agent(server, first) as socket:
-            listening = asyncio.create_task(_listen(socket))
+            heard = [0]
+            listening = asyncio.create_task(_listen(socket, heard))
             for number in range(1, 10_000):
-                await socket.send_str(report(number, first))
+                await socket.send_str(report(number, first, heard[0]))
                 await asyncio.sleep(1.0)
             listening.cancel()
 
@@ -195,9 +196,12 @@ async def reported(port: int, token: str) -> None:
     await asyncio.gather(*(one(BREAKERS * number) for number in range(1, 10)))
 
 
-async def _listen(socket: aiohttp.ClientWebSocketResponse) -> None:
-    async for _ in socket:
-        pass
+async def _listen(socket: aiohttp.ClientWebSocketResponse, heard: list[int]) -> None:
+    """Up to which revision it has heard: who confirms nothing is sent away after a minute."""
+    async for message in socket:
+        told = decode_from_server(message.data)
+        if isinstance(told, Desired):
+            heard[0] = max(heard[0], told.revision)
 
 
 def percentiles(rounds: Sequence[list[float]]) -> str:
