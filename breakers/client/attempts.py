@@ -28,6 +28,9 @@ _NOT_SENT = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, CircuitBreakerOp
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)
 _OF_TRANSPORTS = (*_BROKEN, RuntimeError)
 """What writing to a connection raises; uvloop's transports raise ``RuntimeError`` when they are closed."""
+CLOSED = RuntimeError("Session is closed")
+"""What any error is when the session was closed under its request, which says nothing of who was asked; it is what
+aiohttp raises for who comes afterwards."""
 DROPPED = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 statuses = parse_statuses

@@ -24,6 +24,7 @@ from .cache import DesiredCache
 from .conversation import Conversation
 from .faults import Faults
 from .process import DaemonThreads, descriptor_of, keep_for_ever, let_go
+from .requests import shown
 
 logger = logging.getLogger("breakers.link")
 
@@ -67,16 +68,17 @@ class Link:
 
     def __init__(self, sync: Sync, *, url: str, token: str | None, cache: DesiredCache | None = None) -> None:
         self.url, self.sync = url, sync
+        self._shown = shown(url)
         self._token, self._cache = token, cache
         self._closed = False
         self._begin(settling=0.0)
 
-    def __repr__(self) -> str:  # the key must not show
-        return f"<Link {self.sync.service} to {self.url}>"
+    def __repr__(self) -> str:  # neither the key nor a password may show
+        return f"<Link {self.sync.service} to {self._shown}>"
 
     def _begin(self, *, settling: float) -> None:
         self._connected, self._since = False, datetime.now(UTC)
-        self._faults, self._backoff = Faults(self.url), Backoff()
+        self._faults, self._backoff = Faults(self._shown), Backoff()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._poked = False
         self._descriptor: int | None = None
@@ -152,9 +154,9 @@ class Link:
         try:
             asyncio.run(self._live(settling))
         except asyncio.CancelledError:
-            logger.debug("The link to %s had more to say than fits into its last %g s", self.url, FLUSH)
+            logger.debug("The link to %s had more to say than fits into its last %g s", self._shown, FLUSH)
         except Exception:  # a bug of ours must not reach the program
-            logger.exception("The link to %s has ended", self.url)
+            logger.exception("The link to %s has ended", self._shown)
         finally:
             self._loop, self._connected = None, False
 
@@ -221,7 +223,7 @@ class Link:
     def _welcomed(self) -> None:
         self._backoff.connected()
         self._connected, self._since = True, datetime.now(UTC)
-        logger.info("Linked to %s as %s (%s)", self.url, self.sync.service, self.sync.instance)
+        logger.info("Linked to %s as %s (%s)", self._shown, self.sync.service, self.sync.instance)
 
     def _instructed(self) -> None:
         if self._cache is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
 
 from breakers.client.attempts import (
+    CLOSED,
     acquire,
     arm,
     disarm,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 SUCCESS = Outcome.SUCCESS
 _DEFAULT = HttpConfig()
-_CLOSED = RuntimeError("Session is closed")  # as aiohttp says it to who comes afterwards
 
 
 async def fetch(
@@ -77,8 +77,7 @@ async def fetch(
         except BaseException as error:
             if not stream and options.get("timeout") is not limits:
                 name_the_limit(breaker, error)
-            # closed under the request, which says nothing of who was asked
-            told = _CLOSED if session.closed and isinstance(error, Exception) else error
+            told = CLOSED if session.closed and isinstance(error, Exception) else error
             late = settle_limited(breaker, permit_of(entry, began), disarm(deadline), told)
             if late is not None:
                 late.__cause__, error = error, late

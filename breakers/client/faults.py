@@ -7,6 +7,7 @@ import logging
 import aiohttp
 
 from .conversation import Disconnected
+from .requests import shown
 
 logger = logging.getLogger("breakers.link")
 
@@ -30,7 +31,8 @@ class Faults:
     def met(self, error: Exception) -> None:
         code = _code(error)
         self.restarting = code == RESTARTING
-        self.last = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        text = shown(str(error))
+        self.last = f"{type(error).__name__}: {text}" if text else type(error).__name__
         if code in REFUSED:
             self.refused = True
             logger.error("The control plane at %s refuses this service's key; not trying again", self._url)

@@ -13,6 +13,7 @@ from aiohttp.helpers import BaseTimerContext
 from yarl import URL
 
 from breakers.client.attempts import (
+    CLOSED,
     acquire,
     arm,
     disarm,
@@ -169,7 +170,13 @@ async def _guarded(breaker: CircuitBreaker, request: ClientRequest, handler: Cli
 
 def _fail(breaker: CircuitBreaker, permit: Permit, struck: bool, request: ClientRequest, error: BaseException) -> None:
     """Settles; raises where a deadline has cancelled the attempt."""
-    late = settle_limited(breaker, permit, struck, TimeoutError() if _is_up(request._timer) else error)
+    if _is_up(request._timer):
+        told: BaseException = TimeoutError()
+    elif request.session.closed and isinstance(error, Exception):
+        told = CLOSED
+    else:
+        told = error
+    late = settle_limited(breaker, permit, struck, told)
     if late is not None:
         raise late from error
 

@@ -99,6 +99,25 @@ async def test_a_session_that_is_closed_under_a_request_is_no_evidence_and_not_a
     assert counts(breaker) == {"ignored": 1}
 
 
+async def test_nor_is_one_with_the_middleware(server: Server) -> None:
+    reached = asyncio.Event()
+
+    async def reach(request: web.Request) -> web.StreamResponse:
+        reached.set()
+        return await hangs(request)
+
+    server.script(reach)
+    with fresh_registry() as registry:
+        async with aiohttp.ClientSession(middlewares=[breakers.aiohttp_middleware()]) as session:
+            asking = asyncio.create_task(session.post(server.url))
+            await reached.wait()
+            await session.close()
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await asking
+        (breaker,) = registry.all()
+        assert counts(breaker) == {"ignored": 1}
+
+
 # -- what the caller wants to count ----------------------------------------------------------------------------------
 
 

@@ -295,6 +295,16 @@ async def test_a_refused_key_is_said_once_and_stops_the_link(
     assert service.link.status().queued == 0  # nobody will ask for it
 
 
+async def test_a_password_in_the_address_is_not_said(plane: Any, caplog: pytest.LogCaptureFixture) -> None:
+    plane.status = 403
+    service = Service(plane.url.replace("//", "//ops:hunter2@"))
+    await soon(lambda: bool(service.link.status().last_error))
+    told = f"{caplog.text} {service.link!r} {service.link.status()}"
+    assert "***@127.0.0.1" in told
+    assert "hunter2" not in told
+    service.link.close()
+
+
 async def test_a_key_that_is_revoked_meanwhile_stops_the_link(plane: ControlPlane, service: Service) -> None:
     visit = await plane.visit()
     await visit.welcome()
