@@ -107,14 +107,15 @@ async def test_nor_is_one_with_the_middleware(server: Server) -> None:
         return await hangs(request)
 
     server.script(reach)
-    with fresh_registry() as registry:
-        async with aiohttp.ClientSession(middlewares=[breakers.aiohttp_middleware()]) as session:
+    with fresh_registry():
+        breaker = breakers.get_circuit_breaker("data_service", CONFIG)
+        guard = breakers.aiohttp_middleware(lambda request: breaker.name)
+        async with aiohttp.ClientSession(middlewares=[guard]) as session:
             asking = asyncio.create_task(session.post(server.url))
             await reached.wait()
             await session.close()
             with pytest.raises(aiohttp.ClientConnectionError):
                 await asking
-        (breaker,) = registry.all()
         assert counts(breaker) == {"ignored": 1}
 
 
