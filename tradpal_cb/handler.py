@@ -78,8 +78,8 @@ class OneHopHandler(ASGIHandler):
         _tell_length(request, body)
         found: HttpResponseBase
         if request.method in _READING:
-            async with self._gate.passed():
-                found = await _hop(self._pool, self._answer, scope, request)
+            async with self._gate.passed() as effort:
+                found = await _hop(self._pool, effort.of, self._answer, scope, request)
             self._at_once.learn(scope, request, found)
         else:
             with precedence.taken():
@@ -121,8 +121,8 @@ class OneHopHandler(ASGIHandler):
             yield b"".join(some)
 
     async def _some(self, parts: Iterator[bytes], at_once: int) -> list[bytes]:
-        async with self._gate.passed():
-            some: list[bytes] = await _hop(self._pool, list, islice(parts, at_once))
+        async with self._gate.passed() as effort:
+            some: list[bytes] = await _hop(self._pool, effort.of, list, islice(parts, at_once))
         return some
 
 

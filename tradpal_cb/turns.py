@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
@@ -30,7 +31,10 @@ GIVES_WAY: Final = 0.005
 GIVES_WAY_IN_THREADS: Final = 0.02
 """The same for what would compute beside an edit all the time that the edit takes."""
 LONG: Final = 0.03
-"""Seconds after which a read in a thread is taken to wait for something, so that the next may begin beside it."""
+"""Seconds after which a read in a thread is asked whether it waits for something: then the next begins beside it."""
+_IDLE: Final = 0.1
+"""Share of the time that a thread has a processor at most, if it waits. One that computes has not much more, where the
+event loop and others want the interpreter, too."""
 _MOMENT: Final = 0.001
 GOOD_FOR: Final = 0.02
 """Seconds that a look at the database is good for; what this process itself commits is seen at once."""
@@ -103,15 +107,41 @@ class Patience:
         return True
 
 
+class Effort:
+    """How much one read computes in its thread, as the operating system counts it."""
+
+    def __init__(self) -> None:
+        self._clock: int | None = None
+        self._asked, self._spent = time.monotonic(), 0.0
+
+    def of(self, act: Callable[..., Any], *arguments: Any) -> Any:
+        """In the thread: what ``act`` returns."""
+        if hasattr(time, "pthread_getcpuclockid"):  # not on every system; without it every read seems to wait
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
+            self._spent = time.thread_time()
+        return act(*arguments)
+
+    def computes(self) -> bool:
+        """Since it began, or was asked last; from another thread, while it is at it."""
+        if self._clock is None:
+            return False
+        now, spent = time.monotonic(), time.clock_gettime(self._clock)
+        share = (spent - self._spent) / max(now - self._asked, 1e-9)
+        self._asked, self._spent = now, spent
+        return share > _IDLE
+
+
 class Gate:
     """Lets reads into their threads, one after the other, so that the event loop has one rival and not many.
 
-    One that takes ``long`` waits for the database, or a disk, and computes nothing: the next begins beside it.
+    One that takes ``long`` and computes little waits for the database, or a disk: the next begins beside it.
     Of one event loop at a time, as :class:`Turns`.
     """
 
-    def __init__(self, long: float = LONG, gives_way: float = GIVES_WAY_IN_THREADS) -> None:
-        self._long = long
+    def __init__(
+        self, long: float = LONG, gives_way: float = GIVES_WAY_IN_THREADS, effort: Callable[[], Effort] = Effort
+    ) -> None:
+        self._long, self._effort = long, effort
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._inside: set[object] = set()
@@ -119,7 +149,8 @@ class Gate:
         self._patience = Patience(gives_way)
 
     @asynccontextmanager
-    async def passed(self) -> AsyncIterator[None]:
+    async def passed(self) -> AsyncIterator[Effort]:
+        """Inside, what is read is read with :meth:`Effort.of`."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._scheduled = loop, False
@@ -128,14 +159,20 @@ class Gate:
         ticket = loop.create_future()
         self._waiting.append(ticket)
         self._admit(loop)
-        timer = None
         try:
             await ticket
-            timer = loop.call_later(self._long, self._leave, loop, ticket)
-            yield
+            effort = self._effort()
+            loop.call_later(self._long, self._judge, loop, ticket, effort)
+            yield effort
         finally:
-            if timer is not None:
-                timer.cancel()
+            self._leave(loop, ticket)
+
+    def _judge(self, loop: asyncio.AbstractEventLoop, ticket: object, effort: Effort) -> None:
+        if ticket not in self._inside or loop is not self._loop:  # it has left
+            return
+        if effort.computes():
+            loop.call_later(self._long, self._judge, loop, ticket, effort)
+        else:
             self._leave(loop, ticket)
 
     def _leave(self, loop: asyncio.AbstractEventLoop, ticket: object) -> None:

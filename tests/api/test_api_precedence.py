@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from django.db import connections
@@ -14,7 +15,7 @@ from breakers import precedence as claims
 from breakers.precedence import Precedence, Yielding, written
 from tradpal_cb import turns
 from tradpal_cb.handler import OneHopHandler
-from tradpal_cb.turns import Gate, Patience, Turns
+from tradpal_cb.turns import Effort, Gate, Patience, Turns
 
 from .test_api_handler import ask, scope
 
@@ -182,6 +183,74 @@ async def test_beside_one_that_takes_long_the_next_begins():
     assert first.inside.is_set()
     await first.leave()
     await second.leave()
+
+
+class Told(Effort):
+    """Computes as long as it is told to."""
+
+    busy = True
+    asked = 0
+
+    def computes(self) -> bool:
+        self.asked += 1
+        return self.busy
+
+
+async def test_one_that_takes_long_and_computes_is_let_finish():
+    efforts: list[Told] = []
+    gate = Gate(long=0.0, effort=lambda: efforts.append(Told()) or efforts[-1])
+    first, second = Reader(gate), Reader(gate)
+    assert await first.is_inside()
+    while efforts[0].asked < 10:
+        await asyncio.sleep(0)
+    assert not second.inside.is_set()
+    efforts[0].busy = False  # it has come to a query
+    assert await second.is_inside()
+    await first.leave()
+    asked = efforts[0].asked
+    await rounds_of_the_loop()
+    assert efforts[0].asked == asked  # of one that has left
+    await second.leave()
+
+
+def test_an_effort_tells_who_computes_from_who_waits(monkeypatch: pytest.MonkeyPatch):
+    now, spent = 100.0, 7.0
+    clocks = SimpleNamespace(
+        monotonic=lambda: now,
+        thread_time=lambda: spent,
+        pthread_getcpuclockid=lambda thread: 1,
+        clock_gettime=lambda clock: spent,
+    )
+    monkeypatch.setattr(turns, "time", clocks)
+    effort = Effort()
+    assert not effort.computes()  # no thread has taken it yet
+    assert effort.of(divmod, 7, 2) == (3, 1)
+    now, spent = now + 0.03, spent + 0.01
+    assert effort.computes()
+    now, spent = now + 0.03, spent + 0.001
+    assert not effort.computes()
+
+
+def test_what_a_thread_computes_is_what_the_system_counts():
+    effort, begun, end = Effort(), threading.Event(), threading.Event()
+
+    def compute() -> None:
+        until = time.thread_time() + 0.05
+        while time.thread_time() < until:
+            pass
+        begun.set()
+        end.wait(60)
+
+    thread = threading.Thread(target=effort.of, args=(compute,))
+    thread.start()
+    try:
+        assert begun.wait(60)
+        before = effort._spent
+        effort.computes()
+        assert effort._spent - before >= 0.05
+    finally:
+        end.set()
+        thread.join()
 
 
 async def test_the_end_of_one_that_took_long_lets_nobody_in_beside_the_next():
