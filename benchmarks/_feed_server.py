@@ -99,7 +99,7 @@ class Doors:
 
         async def note(to: Any, message: dict[str, Any]) -> None:
             text = message.get("text", "")
-            if not self._first and text.startswith('{"type":"update","rows":[{'):
+            if not self._first and text.startswith('{"type":"update"') and '"rows":[{' in text:
                 self._first, self._last = time.monotonic(), text
             await write(to, message)
 
