@@ -32,7 +32,7 @@ from .lanes import swimlane
 from .page import readable, show
 from .recent import context, recent
 from .verdict import needs_attention, verdict, worst_first
-from .words import ago, duration, elapsed, limit, moment, plural
+from .words import ago, ahead, duration, elapsed, limit, moment, plural
 
 HISTORY = 20
 EVENTS = 100
@@ -169,7 +169,12 @@ def instances(request: HttpRequest) -> HttpResponse:
     """Who is linked, or was until 5 minutes ago, and the services whose history has gaps, also of who has left."""
     now = timezone.now()
     found = [
-        {**row, "heard": ago(elapsed(row["last_seen"], now)), "up": duration(elapsed(row["started_at"], now))}
+        {
+            **row,
+            "ahead": ahead(row["skew"]),
+            "heard": ago(elapsed(row["last_seen"], now)),
+            "up": duration(elapsed(row["started_at"], now)),
+        }
         for row in fleet.instances()
     ]
     context = {"instances": found, "revision": fleet.revision, "gaps": firing.gaps()}

@@ -39,6 +39,14 @@ def ago(seconds: float | None) -> str:
     return NOTHING if seconds is None else f"{duration(seconds)} ago"
 
 
+def ahead(seconds: float | None) -> str:
+    """``+2.3 s``, or ``-2.3 s`` behind; nothing where it is not known."""
+    if seconds is None:
+        return ""
+    text = f"{seconds:+z.1f} s"
+    return text.removeprefix("+") if text == "+0.0 s" else text
+
+
 def roughly(seconds: float) -> str:
     """For a sentence: ``48 s``, ``10 min``, ``1 h``, ``2 d``."""
     whole = floor(seconds)

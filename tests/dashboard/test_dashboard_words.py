@@ -58,5 +58,13 @@ def test_a_moment_ahead_of_our_clock_is_now() -> None:
     assert words.elapsed(None, NOON) is None
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, ""), (0.0, "0.0 s"), (-0.004, "0.0 s"), (0.004, "0.0 s"), (2.34, "+2.3 s"), (-61.0, "-61.0 s")],
+)
+def test_a_clock_is_ahead_or_behind_where_that_can_be_seen(seconds: float | None, text: str) -> None:
+    assert words.ahead(seconds) == text
+
+
 def test_one_is_one_and_more_are_many() -> None:
     assert [words.plural(n, "row") for n in (0, 1, 2, 1000)] == ["0 rows", "1 row", "2 rows", "1,000 rows"]
